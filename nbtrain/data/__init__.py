@@ -1,0 +1,1 @@
+"""From what PyTorch users hold to batches."""

@@ -1,0 +1,1 @@
+"""The trainer thread, `Run`, and the queue over devices."""

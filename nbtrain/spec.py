@@ -1,0 +1,269 @@
+"""From the text of a cell to the spec of a run.
+
+A `Spec` is all it takes to make a run again. The functions here are pure: they read text
+and return values, and know nothing of IPython or PyTorch.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import keyword
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nbtrain import options
+from nbtrain.errors import InvalidValue, UnknownName, UsageError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """All it takes to make a run again; equal specs make equal runs.
+
+    ``source`` is the cell's body and ``context`` the earlier cells that bound the names it
+    reads, oldest first. ``options`` holds the value of every option, ``given`` the names of
+    those the user typed. ``data`` and ``weights`` are fingerprints of the training data and
+    of the initial weights. ``environment`` holds what bit-equality hangs on: versions,
+    processor, thread count, default dtype, deterministic flags.
+    """
+
+    name: str
+    options: dict[str, Any]
+    given: tuple[str, ...] = ()
+    source: str = ""
+    context: tuple[str, ...] = ()
+    data: str = ""
+    weights: str = ""
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as the journal's first line holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, body: Mapping[str, Any]) -> Spec:
+        """The spec that `to_json` wrote; what a later version added is left out."""
+        known = {name: body[name] for name in cls.__dataclass_fields__ if name in body}
+        for name in ("given", "context"):
+            known[name] = tuple(known.get(name, ()))
+        return cls(**known)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """What was typed after ``%%train``: a name and options, each checked."""
+
+    name: str | None
+    options: dict[str, Any]
+    help: bool = False
+
+
+def check_name(name: str) -> str:
+    """``name`` if it can name a run. Raises `UsageError`: it becomes a variable."""
+    if not name.isidentifier() or keyword.iskeyword(name):
+        near = re.sub(r"\W+", "_", name).strip("_") or "run"
+        near = f"run_{near}" if not near.isidentifier() or keyword.iskeyword(near) else near
+        raise UsageError(
+            f"{name!r} cannot name a run, because the name becomes a Python variable. "
+            f"Try {near!r}."
+        )
+    if name.startswith("_") or hasattr(builtins, name):
+        raise UsageError(
+            f"{name!r} cannot name a run: it would hide Python's own {name!r}. Try '{name.strip('_')}_run'."
+            if hasattr(builtins, name)
+            else f"{name!r} cannot name a run: IPython keeps names that begin with an underscore "
+            f"for itself. Try {name.strip('_') or 'run'!r}."
+        )
+    if len(name) > 64:
+        raise UsageError("A run's name has at most 64 characters. Choose a shorter one.")
+    return name
+
+
+def parse(line: str, evaluate: Callable[[str], Any]) -> Line:
+    """Read the line after ``%%train``.
+
+    Args:
+        line: ``NAME --option value --flag --no-flag --option=value --option {expression}``.
+        evaluate: gives the value of a braced Python expression.
+
+    Raises:
+        UsageError: naming the word that is wrong. Exceptions of ``evaluate`` pass through.
+    """
+    words = _split(line)
+    name: str | None = None
+    given: dict[str, Any] = {}
+    position = 0
+    while position < len(words):
+        word, quoted = words[position]
+        position += 1
+        if quoted or not word.startswith("-"):
+            if name is not None:
+                raise UsageError(
+                    f"{word!r} is one word too many after the run's name {name!r}. "
+                    "An option begins with two dashes, and a value with a space needs quotes."
+                )
+            name = check_name(word)
+            continue
+        if word in ("-h", "--help", "-?"):
+            return Line(name=name, options={}, help=True)
+        if not word.startswith("--"):
+            raise UnknownName("option", word, [o.flag for o in options.OPTIONS.values()])
+        flag, equals, text = word[2:].partition("=")
+        option, negated = _option(flag)
+        value: Any
+        if option.kind == "flag" and not equals:
+            value = not negated
+        elif negated:
+            raise UsageError(f"--{flag} takes no value. Write --{flag} alone.")
+        elif equals:
+            value = text
+        elif position < len(words) and (words[position][1] or not words[position][0].startswith("--")):
+            value, quoted = words[position]
+            position += 1
+        else:
+            raise InvalidValue(f"{option.flag} needs a value: {option.range}.")
+        if isinstance(value, str) and not quoted and value[:1] == "{" and value[-1:] == "}":
+            value = evaluate(value[1:-1].strip())
+        key = flag if flag.startswith("dropout.") else option.name
+        if key in given:
+            raise InvalidValue(f"{option.flag} is given twice. Leave one of them out.")
+        given[key] = value
+    return Line(name=name, options=options.check(given))
+
+
+def _option(flag: str) -> tuple[options.Option, bool]:
+    if flag.startswith("no-"):
+        plain = options.OPTIONS.get(flag[3:].replace("-", "_"))
+        if plain is not None and plain.kind == "flag":
+            return plain, True
+    try:
+        return options.find(flag), False
+    except UnknownName as error:
+        flags = [o.flag for o in options.OPTIONS.values()]
+        flags += ["--" + alias.replace("_", "-") for o in options.OPTIONS.values() for alias in o.aliases]
+        flags += ["--no-" + o.flag[2:] for o in options.OPTIONS.values() if o.kind == "flag"]
+        raise UnknownName("option", f"--{flag}", flags, _see_help(error)) from None
+
+
+def _see_help(error: UnknownName) -> str:
+    return "" if error.nearest else "%%train --help lists them all."
+
+
+def _split(line: str) -> list[tuple[str, bool]]:
+    """The words of ``line``, each with whether it was quoted as a whole.
+
+    Quotes keep spaces together, and so do braces, with any Python between them.
+    """
+    words: list[tuple[str, bool]] = []
+    position = 0
+    while position < len(line):
+        if line[position].isspace():
+            position += 1
+            continue
+        start, text = position, ""
+        first_quoted = line[position] in "\"'"
+        while position < len(line) and not line[position].isspace():
+            character = line[position]
+            if character in "\"'":
+                end = line.find(character, position + 1)
+                if end < 0:
+                    raise UsageError(f"The quote before {line[position + 1 : position + 21]!r} is never closed.")
+                text += line[position + 1 : end]
+                position = end + 1
+            elif character == "{":
+                end = _closing_brace(line, position)
+                text += line[position : end + 1]
+                position = end + 1
+            else:
+                text += character
+                position += 1
+        words.append((text, first_quoted and line[start] == line[position - 1]))
+    return words
+
+
+def _closing_brace(line: str, start: int) -> int:
+    for end in (i for i in range(start, len(line)) if line[i] == "}"):
+        try:
+            ast.parse(line[start + 1 : end].strip(), mode="eval")
+        except (SyntaxError, ValueError):
+            continue
+        return end
+    raise UsageError(
+        f"The expression that begins with {line[start : start + 24]!r} is no Python expression "
+        "in braces. Write it as {expression}."
+    )
+
+
+# ── which earlier cells a cell needs ─────────────────────────────────────────────────────
+
+
+def names_bound(source: str) -> frozenset[str]:
+    """The global names that running ``source`` binds."""
+    return _names(source)[1]
+
+
+def names_read(source: str) -> frozenset[str]:
+    """The global names that ``source`` reads, or may read, before it binds them."""
+    return _names(source)[0]
+
+
+def context(source: str, earlier: Sequence[str]) -> tuple[str, ...]:
+    """The cells of ``earlier`` that ``source`` needs, oldest first.
+
+    For each name that ``source`` reads, the latest earlier cell that bound it, and what
+    that cell needs in turn. Cells that do not parse are passed over.
+    """
+    needed: set[int] = set()
+    pending = [(name, len(earlier)) for name in names_read(source)]
+    seen: set[tuple[str, int]] = set(pending)
+    bound = [names_bound(cell) for cell in earlier]
+    while pending:
+        name, before = pending.pop()
+        for index in range(before - 1, -1, -1):
+            if name in bound[index]:
+                needed.add(index)
+                for other in names_read(earlier[index]):
+                    if (other, index) not in seen:
+                        seen.add((other, index))
+                        pending.append((other, index))
+                break
+    return tuple(earlier[index] for index in sorted(needed))
+
+
+def _names(source: str) -> tuple[frozenset[str], frozenset[str]]:
+    """(names read before they are bound, names bound) at the top level of ``source``."""
+    import symtable
+
+    try:
+        table = symtable.symtable(source, "<cell>", "exec")
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return frozenset(), frozenset()
+    bound = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
+    reads: set[str] = set()
+    done: set[str] = set()
+    for statement in tree.body:
+        reads |= {name for name in _globals_read(statement) if name not in done}
+        done |= {name for name in bound if name in _bound_by(statement)}
+    return frozenset(reads - set(dir(builtins))), frozenset(bound)
+
+
+def _globals_read(statement: ast.stmt) -> set[str]:
+    return {
+        node.id
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    } | {
+        node.target.id
+        for node in ast.walk(statement)
+        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name)
+    }
+
+
+def _bound_by(statement: ast.stmt) -> set[str]:
+    import symtable
+
+    table = symtable.symtable(ast.unparse(statement), "<cell>", "exec")
+    return {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
