@@ -1,0 +1,63 @@
+"""The seam between data and the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+
+
+class Batches(Protocol):
+    """Samples in batches, epoch after epoch, from any place on.
+
+    ``samples`` counts the samples of an epoch and is None for a stream; ``batch_size`` is
+    the loader's own, where the user gave one; ``fixed`` says why the batch size cannot
+    change, or is None. With ``drop_last`` an epoch ends before its last samples, so the end
+    of the iterator is what ends an epoch.
+    """
+
+    samples: int | None
+    batch_size: int | None
+    fixed: str | None
+
+    def to(self, device: torch.device) -> None:
+        """Give batches on ``device`` from here on.
+
+        Called on the trainer thread, before the first epoch or between two batches.
+        """
+        ...
+
+    def epoch(self, epoch: int, *, batch_size: int, start: int = 0) -> Iterator[tuple[Any, int]]:
+        """The batches of ``epoch`` from its sample ``start`` on, each with its size.
+
+        One epoch of one `Batches` is iterated at a time; a call ends the one before.
+        """
+        ...
+
+    def steps(self, batch_size: int, start: int = 0) -> int | None:
+        """How many batches `epoch` would give, or None where that cannot be known."""
+        ...
+
+    def close(self) -> None:
+        """Stop what runs in the background. `epoch` starts it again."""
+        ...
+
+
+class Notes(list[str]):
+    """Plain sentences for the user; ``listener`` hears those that come after `prepare`."""
+
+    listener: Callable[[str], None] | None = None
+
+    def add(self, text: str) -> None:
+        """Keep ``text``, once, and tell the listener."""
+        if text not in self:
+            self.append(text)
+            if self.listener is not None:
+                self.listener(text)
+
+
+def steps_in(samples: int, batch_size: int, drop_last: bool) -> int:
+    """The number of batches of ``batch_size`` in ``samples``."""
+    whole, rest = divmod(max(samples, 0), batch_size)
+    return whole + (1 if rest and not drop_last else 0)
