@@ -1,0 +1,149 @@
+"""A curve of any length as at most a thousand points, kept up to date as values arrive.
+
+Values fall into buckets of equal size, and each bucket keeps its lowest, highest and mean
+value. When the buckets are full they are merged in pairs, so the cost of an update depends
+on how much is new and never on how long the run has been.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+POINTS = 1000
+"""Most points of one curve on the wire and in the browser."""
+
+Array: TypeAlias = npt.NDArray[np.float64]
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The points of a curve from ``start`` on; what was drawn from there on is replaced."""
+
+    start: int
+    x: Array
+    low: Array
+    high: Array
+    mean: Array
+
+    @property
+    def count(self) -> int:
+        """The number of points."""
+        return len(self.x)
+
+    def pack(self) -> bytes:
+        """Little-endian float32, ``count`` each of x, low, high, mean."""
+        return np.concatenate((self.x, self.low, self.high, self.mean)).astype("<f4").tobytes()
+
+
+class Curve:
+    """The lowest, highest and mean value of each bucket of a growing series.
+
+    A bucket's x is the mean x of its values. Values that are not finite, or too large for
+    the wire's float32, are left out of their bucket; a bucket with no other is a gap (NaN).
+    """
+
+    def __init__(self, points: int = POINTS) -> None:
+        if points < 2 or points % 2:
+            raise ValueError("points must be even and at least 2, because buckets merge in pairs")
+        self.seen = 0
+        self.size = 1
+        self._points = points
+        self._dirty = 0
+        # Rows of a bucket: number of values, sum of x, number of finite values, their sum,
+        # the lowest, the highest.
+        self._rows = np.empty((6, points))
+
+    @property
+    def count(self) -> int:
+        """The number of points now."""
+        return -(-self.seen // self.size)
+
+    @property
+    def spread(self) -> float:
+        """The distance from the lowest value to the highest; 0 while there is none."""
+        if not self.count:
+            return 0.0
+        low, high = self._rows[4, : self.count].min(), self._rows[5, : self.count].max()
+        return float(max(high - low, 0.0))
+
+    @property
+    def changed(self) -> bool:
+        """Whether `changes` would give a block."""
+        return self._dirty < self.count
+
+    def extend(self, x: npt.ArrayLike, y: npt.ArrayLike) -> None:
+        """Append values ``y`` at ``x``, two vectors of equal length."""
+        xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+        if not len(ys):
+            return
+        while -(-(self.seen + len(ys)) // self.size) > self._points:
+            self._merge()
+        first = self.seen // self.size
+        offset = self.seen - first * self.size
+        starts = np.arange(-offset, len(ys), self.size)
+        starts[0] = 0
+        finite = np.abs(ys) <= _LARGEST
+        filled = np.where(finite, ys, 0.0)
+        fresh = np.stack(
+            (
+                np.diff(np.append(starts, len(ys))).astype(np.float64),
+                np.add.reduceat(xs, starts),
+                np.add.reduceat(finite.astype(np.float64), starts),
+                np.add.reduceat(filled, starts),
+                np.minimum.reduceat(np.where(finite, ys, np.inf), starts),
+                np.maximum.reduceat(np.where(finite, ys, -np.inf), starts),
+            )
+        )
+        if offset:
+            fresh[:, :1] = _joined(self._rows[:, first : first + 1], fresh[:, :1])
+        self._rows[:, first : first + fresh.shape[1]] = fresh
+        self.seen += len(ys)
+        self._dirty = min(self._dirty, first)
+
+    def whole(self) -> Block:
+        """Every point."""
+        return self._block(0)
+
+    def changes(self) -> Block | None:
+        """The points that changed since the last call, or None."""
+        if not self.changed:
+            return None
+        block = self._block(self._dirty)
+        self._dirty = self.count
+        return block
+
+    def _block(self, start: int) -> Block:
+        values, x, finite, total, low, high = self._rows[:, start : self.count]
+        gap = finite == 0
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return Block(
+                start=start,
+                x=x / values,
+                low=np.where(gap, np.nan, low),
+                high=np.where(gap, np.nan, high),
+                mean=total / finite,
+            )
+
+    def _merge(self) -> None:
+        count = self.count
+        even = count - count % 2
+        rows = self._rows
+        rows[:, : even // 2] = _joined(rows[:, 0:even:2], rows[:, 1:even:2])
+        if count > even:
+            rows[:, even // 2] = rows[:, even]
+        self.size *= 2
+        self._dirty = 0
+
+
+def _joined(left: Array, right: Array) -> Array:
+    """The rows of buckets that hold the values of ``left`` and of ``right``."""
+    rows = left + right
+    rows[4] = np.minimum(left[4], right[4])
+    rows[5] = np.maximum(left[5], right[5])
+    return rows
