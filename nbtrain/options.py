@@ -361,7 +361,18 @@ SETTINGS: Final[tuple[Option, ...]] = (
         label="Optimizer",
         kind="choice",
         group="Optimization",
-        words=("adam", "adamw", "sgd", "nesterov", "rmsprop", "adagrad", "adadelta", "adamax", "nadam", "radam"),
+        words=(
+            "adam",
+            "adamw",
+            "sgd",
+            "nesterov",
+            "rmsprop",
+            "adagrad",
+            "adadelta",
+            "adamax",
+            "nadam",
+            "radam",
+        ),
         doc="The optimizer; adam where neither the option nor the cell names one.",
     ),
     Option(
@@ -419,7 +430,8 @@ SETTINGS: Final[tuple[Option, ...]] = (
         kind="text",
         group="Run",
         default="auto",
-        doc="auto, cpu, cuda, cuda:1, mps or xpu; auto takes the CUDA device with the most free memory.",
+        doc="auto, cpu, cuda, cuda:1, mps or xpu; auto takes the CUDA device with the most free "
+        "memory.",
     ),
     Option(
         name="precision",
@@ -485,7 +497,10 @@ def find(word: str, *, only_knobs: bool = False) -> Option:
     if option is None or (only_knobs and not isinstance(option, Knob)):
         if option is not None:
             raise UnknownName(
-                "knob", word, (), f"{word} is fixed when the run starts: give it to %%train as {option.flag}."
+                "knob",
+                word,
+                (),
+                f"{word} is fixed when the run starts: give it to %%train as {option.flag}.",
             )
         known = [k for k, o in _BY_WORD.items() if not only_knobs or isinstance(o, Knob)]
         raise UnknownName("knob" if only_knobs else "option", word, known)
@@ -525,7 +540,7 @@ def help_text() -> str:
     lines = [
         "%%train NAME [options]",
         "",
-        "Run the cell, then train the model it leaves, in the background. NAME is bound to the Run.",
+        "Run the cell, then train the model it leaves, in the background. NAME becomes the Run.",
         "The cell leaves `model` and `data` (or `train_data` and `val_data`), and if it wants to",
         "`loss`, `metrics`, `optimizer`, `scheduler`; or it defines `training_step(model, batch)`.",
         "A value may be a Python expression in braces: --lr {base_lr / 2}.",

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nbtrain import options
-from nbtrain.errors import InvalidValue, UnknownName, UsageError
+from nbtrain.errors import CorruptRecord, InvalidValue, UnknownName, UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +44,24 @@ class Spec:
 
     @classmethod
     def from_json(cls, body: Mapping[str, Any]) -> Spec:
-        """The spec that `to_json` wrote; what a later version added is left out."""
+        """The spec that `to_json` wrote; what a later version added is left out.
+
+        Raises `CorruptRecord`, naming the field, if the types are not those of a spec.
+        """
         known = {name: body[name] for name in cls.__dataclass_fields__ if name in body}
-        for name in ("given", "context"):
-            known[name] = tuple(known.get(name, ()))
+        for name, value in known.items():
+            if name in ("given", "context"):
+                fits = isinstance(value, (list, tuple)) and all(isinstance(v, str) for v in value)
+                known[name] = tuple(value) if fits else value
+            elif name in ("options", "environment"):
+                fits = isinstance(value, dict)
+            else:
+                fits = isinstance(value, str)
+            if not fits:
+                raise CorruptRecord(f"A spec's {name} has the wrong type.")
+        for name in ("name", "options"):
+            if name not in known:
+                raise CorruptRecord(f"A spec's {name} is missing.")
         return cls(**known)
 
 
@@ -66,14 +80,16 @@ def check_name(name: str) -> str:
         near = re.sub(r"\W+", "_", name).strip("_") or "run"
         near = f"run_{near}" if not near.isidentifier() or keyword.iskeyword(near) else near
         raise UsageError(
-            f"{name!r} cannot name a run, because the name becomes a Python variable. "
-            f"Try {near!r}."
+            f"{name!r} cannot name a run, because the name becomes a Python variable. Try {near!r}."
         )
-    if name.startswith("_") or hasattr(builtins, name):
+    if hasattr(builtins, name):
         raise UsageError(
-            f"{name!r} cannot name a run: it would hide Python's own {name!r}. Try '{name.strip('_')}_run'."
-            if hasattr(builtins, name)
-            else f"{name!r} cannot name a run: IPython keeps names that begin with an underscore "
+            f"{name!r} cannot name a run: it would hide Python's own {name!r}. "
+            f"Try {name.strip('_') + '_run'!r}."
+        )
+    if name.startswith("_"):
+        raise UsageError(
+            f"{name!r} cannot name a run: IPython keeps names that begin with an underscore "
             f"for itself. Try {name.strip('_') or 'run'!r}."
         )
     if len(name) > 64:
@@ -119,7 +135,9 @@ def parse(line: str, evaluate: Callable[[str], Any]) -> Line:
             raise UsageError(f"--{flag} takes no value. Write --{flag} alone.")
         elif equals:
             value = text
-        elif position < len(words) and (words[position][1] or not words[position][0].startswith("--")):
+        elif position < len(words) and (
+            words[position][1] or not words[position][0].startswith("--")
+        ):
             value, quoted = words[position]
             position += 1
         else:
@@ -142,7 +160,9 @@ def _option(flag: str) -> tuple[options.Option, bool]:
         return options.find(flag), False
     except UnknownName as error:
         flags = [o.flag for o in options.OPTIONS.values()]
-        flags += ["--" + alias.replace("_", "-") for o in options.OPTIONS.values() for alias in o.aliases]
+        flags += [
+            "--" + alias.replace("_", "-") for o in options.OPTIONS.values() for alias in o.aliases
+        ]
         flags += ["--no-" + o.flag[2:] for o in options.OPTIONS.values() if o.kind == "flag"]
         raise UnknownName("option", f"--{flag}", flags, _see_help(error)) from None
 
@@ -169,7 +189,9 @@ def _split(line: str) -> list[tuple[str, bool]]:
             if character in "\"'":
                 end = line.find(character, position + 1)
                 if end < 0:
-                    raise UsageError(f"The quote before {line[position + 1 : position + 21]!r} is never closed.")
+                    raise UsageError(
+                        f"The quote before {line[position + 1 : position + 21]!r} is never closed."
+                    )
                 text += line[position + 1 : end]
                 position = end + 1
             elif character == "{":

@@ -29,7 +29,8 @@ SCHEMA = 1
 
 _TYPECODES = {"f4": "f", "f8": "d", "i8": "q"}
 _CODES = {code: name for name, code in _TYPECODES.items()}
-_MAX_AXIS = 50_000_000
+_MAX_AXIS = 1_000_000
+_MAX_INT = 2**63 - 1
 _NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
@@ -44,7 +45,8 @@ class UnknownMessage(InvalidMessage):
 def to_json(message: m.Ask | m.Happened) -> dict[str, Any]:
     """The JSON form of a message: its fields under their names, its type under ``kind``."""
     body: dict[str, Any] = {"kind": type(message).__name__}
-    for name in _fields(type(message)):
+    kind: type = type(message)
+    for name in _fields(kind):
         value = getattr(message, name)
         if value is not None:
             body[name] = plain(value)
@@ -91,7 +93,8 @@ def _axis_to_json(values: array[Any]) -> dict[str, Any]:
     limit = count // 8 + 2
     previous: float | None = None
     for value in steps:
-        if value == previous:
+        # 0.0 and -0.0 are equal, and not the same.
+        if value == previous and (value or integer or str(value) == str(previous)):
             runs[-1][1] += 1
         elif len(runs) == limit:
             break
@@ -108,13 +111,15 @@ def _axis_to_json(values: array[Any]) -> dict[str, Any]:
 
 
 def _axis_from_json(body: Any, where: str) -> array[Any]:
-    if not isinstance(body, dict) or body.get("dtype") not in _TYPECODES:
+    dtype = body.get("dtype") if isinstance(body, dict) else None
+    if not isinstance(dtype, str) or dtype not in _TYPECODES:
         raise InvalidMessage(f"{where}: not a numeric axis")
-    values: array[Any] = array(_TYPECODES[body["dtype"]])
+    values: array[Any] = array(_TYPECODES[dtype])
     integer = values.typecode == "q"
     try:
         if "runs" in body:
-            total, counter = 0, 0
+            total = 0
+            counter: Any = 0
             for value, repeat in body["runs"]:
                 if type(value) is not int and (integer or type(value) is not float):
                     raise InvalidMessage(f"{where}: a run's value must be a number")
@@ -123,11 +128,14 @@ def _axis_from_json(body: Any, where: str) -> array[Any]:
                 total += repeat
                 if total > _MAX_AXIS:
                     raise InvalidMessage(f"{where}: an axis of more than {_MAX_AXIS} values")
-                if body.get("delta"):
-                    values.extend(counter + value * n for n in range(1, repeat + 1))
-                    counter += value * repeat
-                else:
+                if not integer or not body.get("delta"):
                     values.extend(array(values.typecode, [value]) * repeat)
+                elif value == 0:
+                    values.extend(array("q", [counter]) * repeat)
+                else:
+                    end = counter + value * repeat
+                    values.extend(array("q", range(counter + value, end + value, value)))
+                    counter = end
         else:
             values.frombytes(base64.b64decode(body["data"], validate=True))
             if sys.byteorder == "big":
@@ -204,8 +212,11 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
     if hint is float:
         if isinstance(value, str) and value in _NON_FINITE:
             return _NON_FINITE[value]
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if type(value) is float or (type(value) is int and -_MAX_INT <= value <= _MAX_INT):
             return float(value)
+    elif hint is int:
+        if type(value) is int and -_MAX_INT <= value <= _MAX_INT:
+            return value
     elif isinstance(hint, type) and origin is None and type(value) is hint:
         return value
     raise InvalidMessage(f"{where} has the wrong type.")
