@@ -118,8 +118,7 @@ def _axis_from_json(body: Any, where: str) -> array[Any]:
     integer = values.typecode == "q"
     try:
         if "runs" in body:
-            total = 0
-            counter: Any = 0
+            total, counter = 0, 0
             for value, repeat in body["runs"]:
                 if type(value) is not int and (integer or type(value) is not float):
                     raise InvalidMessage(f"{where}: a run's value must be a number")
@@ -133,8 +132,9 @@ def _axis_from_json(body: Any, where: str) -> array[Any]:
                 elif value == 0:
                     values.extend(array("q", [counter]) * repeat)
                 else:
-                    end = counter + value * repeat
-                    values.extend(array("q", range(counter + value, end + value, value)))
+                    stride = int(value)
+                    end = counter + stride * repeat
+                    values.extend(array("q", range(counter + stride, end + stride, stride)))
                     counter = end
         else:
             values.frombytes(base64.b64decode(body["data"], validate=True))
