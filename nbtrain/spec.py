@@ -107,7 +107,7 @@ def parse(line: str, evaluate: Callable[[str], Any]) -> Line:
     Raises:
         UsageError: naming the word that is wrong. Exceptions of ``evaluate`` pass through.
     """
-    words = _split(line)
+    words = split(line)
     name: str | None = None
     given: dict[str, Any] = {}
     position = 0
@@ -171,8 +171,8 @@ def _see_help(error: UnknownName) -> str:
     return "" if error.nearest else "%%train --help lists them all."
 
 
-def _split(line: str) -> list[tuple[str, bool]]:
-    """The words of ``line``, each with whether it was quoted as a whole.
+def split(line: str) -> list[tuple[str, bool]]:
+    """The words of a magic's line, each with whether it was quoted as a whole.
 
     Quotes keep spaces together, and so do braces, with any Python between them.
     """
