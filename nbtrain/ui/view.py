@@ -30,10 +30,10 @@ class View:
 
     Args:
         history: the run's history, which another thread may be writing.
-        live: says whether the run takes commands now.
+        live: whether a run takes commands.
     """
 
-    def __init__(self, history: History, live: Callable[[], bool]) -> None:
+    def __init__(self, history: History, live: bool) -> None:
         self.history = history
         self.live = live
         self.charts: tuple[Chart, ...] = ()
@@ -62,7 +62,7 @@ class View:
     def _parts(self) -> dict[str, tuple[Any, Callable[[], Any]]]:
         """For each key what it is made of, to compare, and how it is made."""
         h = self.history
-        actions, live = h.actions, self.live()
+        actions, live = h.actions, self.live
         state = (h.state, h.outcome, h.reason, h.error, h.traceback, h.restored)
         return {
             "run": ((h.id, h.name, h.number), self._run),
@@ -129,7 +129,7 @@ class View:
         return {
             "step": best.step,
             "epoch": round(best.epoch, 4) if unit(self.history) == "epoch" else None,
-            "metrics": best.metrics,
+            "metrics": dict(best.metrics),
             "monitor": self.history.monitor,
         }
 
@@ -196,7 +196,11 @@ def knobs(history: History) -> list[dict[str, Any]]:
             for layer in history.layers[:MOST_LAYERS]:
                 name = f"dropout.{layer}"
                 own = _declaration(knob, history.unsupported.get(name, reason))
-                declared.append(own | {"name": name, "label": layer, "layer": layer})
+                declared.append(
+                    own
+                    | {"name": name, "label": layer, "layer": layer, "kind": "float", "words": ()}
+                    | {"doc": f"Rate of the dropout layer {layer}."}
+                )
     return declared
 
 

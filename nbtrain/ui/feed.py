@@ -1,0 +1,154 @@
+"""From a history to the panel's messages: a snapshot, then frames of what changed.
+
+It knows nothing of widgets, so tests and benchmarks read the messages as a browser would.
+Called on one thread, while another writes the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+from nbtrain import messages as m
+from nbtrain.store.history import History
+from nbtrain.ui import charts
+from nbtrain.ui.curves import Curve
+from nbtrain.ui.view import View, unit
+
+MOST_LINES = 500
+"""Lines of the log in a snapshot; a frame holds a fifth of it at most."""
+MOST_REFUSED = 50
+
+Message: TypeAlias = tuple[dict[str, Any], list[bytes]]
+"""A message's content without its ``seq``, and its buffers."""
+
+
+class Feed:
+    """The messages of one panel."""
+
+    def __init__(self, history: History, *, live: bool = True) -> None:
+        self.history = history
+        self.view = View(history, live)
+        self._curves: dict[str, Curve] = {}
+        self._branch = history.branch
+        self._read_at: tuple[Any, ...] = ()
+        self._figure: dict[str, Any] | None = None
+        self._figure_charts: tuple[charts.Chart, ...] | None = None
+        self._log_sent: tuple[int, Any] = (0, None)
+
+    @property
+    def charts(self) -> tuple[charts.Chart, ...]:
+        """The charts as of the last reading."""
+        return self.view.charts
+
+    @property
+    def curves(self) -> Mapping[str, Curve]:
+        """The curves as of the last reading."""
+        return self._curves
+
+    def refuse(self, answer: m.Rejected) -> None:
+        """Show ``answer``, to a command that never reached the run, among the answers."""
+        others = tuple(old for old in self.view.refused if old.command != answer.command)
+        self.view.refused = (*others, answer)[-MOST_REFUSED:]
+
+    def snapshot(self) -> Message:
+        """Everything."""
+        self.read()
+        # Built once for one set of charts: describing a figure costs some 30 ms.
+        if self._figure is None or self._figure_charts != self.charts:
+            self._figure, self._figure_charts = charts.document(self.charts), self.charts
+        blocks = {name: self._curves[name].whole() for name in self._drawn()}
+        for curve in self._curves.values():
+            curve.changes()
+        content = {
+            "kind": "snapshot",
+            "figure": self._figure,
+            "view": self.view.whole(),
+            "curves": [
+                {"name": name, "start": 0, "count": block.count} for name, block in blocks.items()
+            ],
+            "log": self._log(whole=True),
+        }
+        return content, [block.pack() for block in blocks.values()]
+
+    def frame(self) -> Message | None:
+        """What changed since the last message; None if nothing did.
+
+        Where there are other charts than before it is a snapshot.
+        """
+        read_at = (self.history.version, self.view.live, self.view.refused)
+        if read_at == self._read_at:
+            return None
+        self.read()
+        if self._figure_charts != self.charts:
+            return self.snapshot()
+        blocks = {}
+        for name in self._drawn():
+            block = self._curves[name].changes()
+            if block is not None:
+                blocks[name] = block
+        content = {
+            "kind": "frame",
+            "view": self.view.changes(),
+            "curves": [
+                {"name": name, "start": block.start, "count": block.count}
+                for name, block in blocks.items()
+            ],
+            "log": self._log(whole=False),
+        }
+        return content, [block.pack() for block in blocks.values()]
+
+    def read(self) -> None:
+        """Take in what is new in the history."""
+        h = self.history
+        # Taken first: what happens while we read is read again next time.
+        self._read_at = (h.version, self.view.live, self.view.refused)
+        if h.branch != self._branch:
+            self._branch, self._curves = h.branch, {}
+        self._extend("lr")
+        rate = self._curves.get("lr")
+        self.view.charts = charts.arrange(
+            h.names, h.metrics, rate_varies=rate is not None and rate.spread > 0
+        )
+        for chart in self.view.charts:
+            for series in chart.series:
+                self._extend(series.name)
+
+    def _extend(self, name: str) -> None:
+        if name not in self.history:
+            return
+        curve = self._curves.setdefault(name, Curve())
+        values, steps = self.history[name], self.history.steps(name)
+        # The writer may have added to the second meanwhile.
+        count = min(len(values), len(steps))
+        steps = steps[curve.seen : count]
+        x = self.history.epochs_of(steps) if unit(self.history) == "epoch" else steps
+        curve.extend(x, values[curve.seen : count])
+
+    def _drawn(self) -> list[str]:
+        names = [series.name for chart in self.charts for series in chart.series]
+        return [name for name in names if name in self._curves]
+
+    def _log(self, *, whole: bool) -> dict[str, Any] | None:
+        """The log's new lines, or its last ones; None if nothing is new."""
+        log = self.history.log
+        # The line sent last is sent again, because a progress bar may have replaced it.
+        begin = 0 if whole else max(self._log_sent[0] - 1, 0)
+        total, lines = log.total, log.after(begin)
+        while log.total != total:
+            total, lines = log.total, log.after(begin)
+        sent = (total, lines[-1] if lines else None)
+        if not whole and sent == self._log_sent:
+            return None
+        self._log_sent = sent
+        lines = lines[-MOST_LINES if whole else -MOST_LINES // 5 :]
+        return {
+            "first": total - len(lines),
+            "lines": [{"stream": line.stream, "text": _sendable(line.text)} for line in lines],
+            "total": total,
+        }
+
+
+def _sendable(text: str) -> str:
+    """``text`` as UTF-8 can hold it: lone surrogates, as in undecodable file names, replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")

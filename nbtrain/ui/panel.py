@@ -1,0 +1,213 @@
+"""The panel of a run: a widget that the front-end part draws, and its place in the notebook."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import ipywidgets
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets import Unicode
+
+from nbtrain import messages as m
+from nbtrain import wire
+from nbtrain.errors import NbtrainError, UsageError
+from nbtrain.messages import new_id
+from nbtrain.store.history import History
+from nbtrain.ui import picture
+from nbtrain.ui import writer as writers
+from nbtrain.ui.feed import Feed
+
+FRONT_END: Final = "^0.1.0"
+"""The versions of the front-end part that this panel can talk to."""
+
+FIRST_PICTURE: Final = 10.0
+PICTURE_EVERY: Final = 30.0
+"""Seconds between two pictures in the notebook while the run is live."""
+PAUSED_PICTURE_EVERY: Final = 2.0
+
+_log = logging.getLogger("nbtrain.ui")
+
+
+class PanelWidget(ipywidgets.DOMWidget):  # type: ignore[misc]
+    """The panel's widget; everything but the run's id travels as messages."""
+
+    _model_name = Unicode("PanelModel").tag(sync=True)
+    _model_module = Unicode("nbtrain").tag(sync=True)
+    _model_module_version = Unicode(FRONT_END).tag(sync=True)
+    _view_name = Unicode("PanelView").tag(sync=True)
+    _view_module = Unicode("nbtrain").tag(sync=True)
+    _view_module_version = Unicode(FRONT_END).tag(sync=True)
+    run = Unicode(help="The run's id.").tag(sync=True)
+
+    def __init__(self, run: str) -> None:
+        super().__init__(run=run)
+        # ipykernel 7.4 leads a comm's messages to where its last output came from, and so
+        # past the subshell that could take them while a cell runs. Private, hence the guard.
+        if hasattr(self.comm, "_reply_subshell_for"):
+            self.comm._reply_subshell_for = lambda data, default: default
+
+
+class Panel:
+    """One run in the notebook: drawn from its history, steered through ``send``.
+
+    Made and shown on the main thread; from then on the writer's thread alone sends.
+
+    Args:
+        history: the run's history.
+        send: takes a command to the run. Never blocks; raises `UsageError` for what can be
+            refused at once.
+        live: whether a run takes commands.
+        route: takes a command to another run by its id, for buttons that act on one.
+        writer: draws the panel; by default the kernel's.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        send: Callable[[m.Command], object],
+        *,
+        live: bool = True,
+        route: Callable[[str, m.Command], object] | None = None,
+        writer: writers.Writer | None = None,
+    ) -> None:
+        self.history = history
+        self.feed = Feed(history, live=live)
+        self.widget = PanelWidget(history.id)
+        self.widget.on_msg(self._receive)
+        self._send = send
+        self._route = route
+        self._writer = writer or writers.writer
+        self._asked = threading.Event()
+        self._viewed = False
+        self._sequence = 0
+        self._place: Place | None = None
+        # What this thread's output belongs to now stays true for the writer's thread.
+        self._context = contextvars.copy_context()
+        self._writer.add(self)
+
+    def show(self) -> None:
+        """Display the panel under the cell that runs."""
+        self._place = Place(self.history)
+        self._context = contextvars.copy_context()
+        self._place.publish(self.display_bundle(), update=False)
+        self._writer.wake()
+
+    def display_bundle(self, drawn: bytes | None = None) -> dict[str, Any]:
+        """The panel in every form that a front end may know, with the picture ``drawn``."""
+        return picture.bundle(self.history, self.widget.model_id, drawn)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return self.display_bundle()
+
+    def draw(self, now: float) -> float | None:
+        """Send what changed, and the picture when it is time. See `writer.Drawable`."""
+        return self._context.run(self._draw, now)
+
+    def _draw(self, now: float) -> float | None:
+        if self._asked.is_set():
+            self._asked.clear()
+            self._viewed = True
+            self._post(*self.feed.snapshot())
+        elif self._viewed:
+            message = self.feed.frame()
+            if message is not None:
+                self._post(*message)
+        return self._place.draw(now, self._redraw) if self._place is not None else None
+
+    def _post(self, content: dict[str, Any], buffers: list[bytes]) -> None:
+        self._sequence += 1
+        self.widget.send({**content, "seq": self._sequence}, buffers)
+
+    def _redraw(self) -> dict[str, Any]:
+        feed, drawn = self.feed, None
+        feed.read()
+        if feed.curves:
+            try:
+                drawn = picture.png(self.history, feed.charts, feed.curves)
+            # Matplotlib follows the user's own settings and fonts, so it may raise anything
+            # (TeX that is not installed); the live panel and the table need no picture.
+            except Exception:  # noqa: BLE001
+                _log.warning("the picture of %s cannot be drawn", self.history.name, exc_info=True)
+        return self.display_bundle(drawn)
+
+    def _receive(self, _: Any, content: Any, buffers: Any) -> None:
+        """Take a message of the browser; on whichever thread the kernel hands it over."""
+        if not isinstance(content, dict):
+            return
+        if content.get("kind") == "hello":
+            self._asked.set()
+            self._writer.wake()
+        elif content.get("kind") == "command":
+            self.command(content.get("run"), content.get("command"))
+
+    def command(self, run: Any, body: Any) -> None:
+        """Pass on a command as the browser spells it; a refusal goes back among the answers."""
+        try:
+            command = wire.command_from_json(body)
+            if run in (None, "", self.history.id):
+                self._send(command)
+            elif self._route is not None and isinstance(run, str):
+                self._route(run, command)
+            else:
+                raise UsageError("This button's run is gone. Run its cell again.")
+        except NbtrainError as error:
+            self._refuse(body, str(error))
+
+    def _refuse(self, body: Any, reason: str) -> None:
+        given = body.get("id") if isinstance(body, dict) else None
+        if not isinstance(given, str) or len(given) > 64:
+            return  # Nobody could match an answer without an id.
+        self.feed.refuse(
+            m.Rejected(
+                run=self.history.id,
+                step=self.history.step,
+                command=given,
+                action=str(body.get("kind"))[:64],
+                sender="panel",
+                reason=reason,
+            )
+        )
+        self._writer.wake()
+
+
+class Place:
+    """Where a run stands in the notebook: one output, given a fresh picture now and then."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self._id = new_id()
+        # Kept, so that a cell that captures its own output later does not swallow ours.
+        self._publisher: DisplayPublisher = InteractiveShell.instance().display_pub
+        self._drawn = time.monotonic() + FIRST_PICTURE - PICTURE_EVERY
+        self._version = history.version
+        self._final = False
+
+    def publish(self, bundle: dict[str, Any], *, update: bool) -> None:
+        """Put ``bundle`` under the cell that runs, or in the place of the one before."""
+        self._publisher.publish(bundle, transient={"display_id": self._id}, update=update)
+
+    def draw(self, now: float, make: Callable[[], dict[str, Any]]) -> float | None:
+        """Publish what ``make`` gives if it is time; returns when it will be, or None."""
+        due, version = self._due(), self.history.version
+        if due is None or now < due:
+            return due
+        self._drawn, self._version = now, version
+        self._final = self.history.state == "finished"
+        self.publish(make(), update=True)
+        return None
+
+    def _due(self) -> float | None:
+        state = self.history.state
+        if state != "finished":
+            self._final = False
+        if self.history.version == self._version:
+            return None
+        if state == "finished" and not self._final:
+            return self._drawn
+        return self._drawn + (PAUSED_PICTURE_EVERY if state == "paused" else PICTURE_EVERY)
