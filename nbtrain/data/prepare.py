@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nbtrain.data.batches import Batches, Notes
 from nbtrain.data.fingerprint import fingerprint
+from nbtrain.data.hugging import parts
 from nbtrain.data.recognise import recognise
 from nbtrain.data.sources import Context, Source
 from nbtrain.data.splits import split
@@ -65,6 +66,7 @@ def prepare(
     val_split: float = 0.2,
     seed: int = 0,
     dtype: torch.dtype | None = None,
+    step: bool = False,
 ) -> Prepared:
     """Make batches of what the user gave.
 
@@ -78,6 +80,8 @@ def prepare(
         val_split: the share of ``data`` that validates, from 0 up and below 1.
         seed: the run's; all order and every split follow from it.
         dtype: what float64 features become; by default torch's default type.
+        step: the cell has a ``training_step``, which takes batches as they come, so targets
+            may be of any kind.
 
     Raises:
         DataError: naming what cannot be trained on, and what to do.
@@ -92,7 +96,11 @@ def prepare(
     name = "data" if data is not None else "train_data"
     given = data if data is not None else train_data
     notes = Notes()
-    context = Context(seed=seed, dtype=dtype or torch.get_default_dtype(), notes=notes)
+    context = Context(seed=seed, dtype=dtype or torch.get_default_dtype(), notes=notes, step=step)
+    splits = parts(given, context)
+    if splits is not None:
+        given = splits[0]
+        val_data = splits[1] if val_data is None else val_data
     source = recognise(given, name, context)
     targets = source.targets
     if val_data is not None:
@@ -123,7 +131,7 @@ def prepare(
         fingerprint=fingerprint(*prints),
         notes=notes,
         targets=_some(targets),
-        classes=source.classes or _classes(source.targets),
+        classes=source.classes or (_classes(source.targets) if source.complete else None),
         label=source.label,
     )
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from nbtrain.data import convert, sources
+from nbtrain.data import convert, hugging, mapstyle, sources, streams
 from nbtrain.data.sources import Context, Source
 from nbtrain.errors import DataError
 
@@ -30,6 +31,14 @@ def recognise(value: Any, name: str, context: Context) -> Source:
         DataError: if it is nothing that can be trained on; says what can.
     """
     of = "" if name == "data" else f" of {name}"
+    if hugging.is_dataset(value):
+        return hugging.dataset(value, name, context)
+    if hugging.is_stream(value):
+        return hugging.stream(value, name, context)
+    if isinstance(value, DataLoader):
+        return mapstyle.loader(value, name, context)
+    if isinstance(value, IterableDataset):
+        return streams.stream(value, name, context)
     if convert.is_frame(value):
         return sources.frame(value, of, context)
     if convert.is_array(value):
@@ -40,6 +49,11 @@ def recognise(value: Any, name: str, context: Context) -> Source:
         return _tuple(value, name, of, context)
     if isinstance(value, list):
         return _list(value, name, of, context)
+    if isinstance(value, Dataset) or _is_indexed(value):
+        return mapstyle.dataset(value, name, context)
+    if not isinstance(value, (str, bytes, type, Iterator)) and hasattr(value, "__iter__"):
+        reason = f"the {type(value).__name__} makes its batches by itself"
+        return streams.iterated(value, reason, mapstyle.AS_IT_IS, name, context)
     raise DataError(f"{name} is {_described(value)}. {WAYS}")
 
 
@@ -59,6 +73,8 @@ def _tuple(value: tuple[Any, ...], name: str, of: str, context: Context) -> Sour
             "inputs takes ((X1, X2), y)."
         )
     inputs, targets = value
+    if isinstance(inputs, Dataset | DataLoader) or isinstance(targets, Dataset | DataLoader):
+        raise DataError(f"{name} is a pair of datasets. Give them as train_data and val_data.")
     if convert.is_frame(inputs) and (isinstance(targets, str) or _names(targets)):
         rest, column = convert.frame_and_target(inputs, targets, f"The frame{of}")
         return sources.pair(rest, column, of, context)
@@ -75,7 +91,19 @@ def _list(value: list[Any], name: str, of: str, context: Context) -> Source:
         raise DataError(f"{name} is an empty list: 0 samples. Check how it was loaded.")
     if len(value) == 2 and all(map(convert.is_array, value)):
         return sources.pair(value[0], value[1], of, context)
+    first = value[0]
+    if isinstance(first, Mapping) or (
+        isinstance(first, tuple) and not all(isinstance(part, (int, float)) for part in first)
+    ):
+        return mapstyle.dataset(value, name, context)
     return sources.alone(value, of, context)
+
+
+def _is_indexed(value: Any) -> bool:
+    """Whether ``value`` is a dataset by what it does, though by no class of PyTorch's."""
+    if isinstance(value, (str, bytes, type, Mapping)) or hasattr(value, "__array__"):
+        return False
+    return hasattr(value, "__getitem__") and hasattr(value, "__len__")
 
 
 def _names(value: Any) -> bool:

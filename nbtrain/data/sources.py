@@ -23,12 +23,16 @@ user's arrays does not change a run."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What every source needs to know: the run's seed, the type of features, and whom to
-    tell what was inferred."""
+    """What every source needs to know.
+
+    ``seed`` is the run's, ``dtype`` the type of features, ``notes`` hears what was inferred,
+    and ``step`` is true where the user's own step takes batches as they come.
+    """
 
     seed: int
     dtype: torch.dtype
     notes: Notes
+    step: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +117,7 @@ def in_memory(
     label: str | None,
     seed: int,
     *,
-    ordered: Callable[[bool], Order] | None = None,
+    ordered: Callable[[bool], Any] | None = None,
     batch_size: int | None = None,
     drop_last: bool = False,
     whole: str | None = None,

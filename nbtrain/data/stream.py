@@ -1,0 +1,225 @@
+"""Data that can only be read from its beginning."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import chain, islice
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, default_collate
+
+from nbtrain.data.fetch import Finish, WorkerStart, no_interrupts
+from nbtrain.data.order import generator, mix
+from nbtrain.data.randomness import OwnRandomness
+from nbtrain.data.tree import size
+from nbtrain.errors import DataError
+
+
+class _Reading:
+    """Where reading has got to, so that a new call there goes on instead of beginning anew.
+
+    ``drawn`` holds the run's randomness around each read, where reading draws in this
+    process at all.
+    """
+
+    def __init__(self, seed: int, draws: bool = True) -> None:
+        self._seed = seed
+        self._draws = draws
+        self.epoch = -1
+        self.place = 0
+        self.items: Iterator[Any] = iter(())
+        self.drawn: AbstractContextManager[None] = nullcontext()
+
+    def anew(self) -> _Reading:
+        return _Reading(self._seed, self._draws)
+
+    def begin(self, epoch: int, open_items: Callable[[], Iterator[Any]]) -> None:
+        if self._draws:
+            self.drawn = OwnRandomness(mix(self._seed, "stream", epoch))
+        self.epoch, self.place = epoch, 0
+        with self.drawn:
+            self.items = open_items()
+
+    def take(self, count: int) -> list[Any]:
+        with self.drawn:
+            return list(islice(self.items, count))
+
+
+class Stream:
+    """Batches of a stream of samples, read anew each epoch.
+
+    A batch size can change at any sample, for reading goes on where it is. Any other place
+    is reached by reading from the beginning, which is exact if the stream repeats.
+
+    Args:
+        dataset: gives an iterator over samples.
+        seed: of the run.
+        collate: makes a batch of a list of samples.
+        first: samples already read from a stream that can be read only once.
+    """
+
+    samples: int | None = None
+    fixed: str | None = None
+
+    def __init__(
+        self,
+        dataset: Any,
+        seed: int,
+        *,
+        collate: Callable[[Any], Any] = default_collate,
+        batch_size: int | None = None,
+        drop_last: bool = False,
+        first: list[Any] | None = None,
+        conform: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self._dataset = dataset
+        self._collate = collate
+        self._drop_last = drop_last
+        self._first = first
+        self._finish = Finish(conform)
+        self._reading = _Reading(seed)
+        self.batch_size = batch_size
+
+    def to(self, device: torch.device) -> None:
+        """Give batches on ``device``."""
+        self._finish.device = torch.device(device)
+
+    def epoch(self, epoch: int, *, batch_size: int, start: int = 0) -> Iterator[tuple[Any, int]]:
+        """The batches of ``epoch`` from sample ``start`` on.
+
+        Raises:
+            DataError: if the stream is empty, as one is that can be read only once.
+        """
+        reading = self._reading
+        if (reading.epoch, reading.place) != (epoch, start):
+            reading.begin(epoch, lambda: self._open(epoch))
+            reading.place = len(reading.take(start))
+        while True:
+            samples = reading.take(batch_size)
+            if not samples or (self._drop_last and len(samples) < batch_size):
+                if reading.place == 0:
+                    raise DataError(_empty(epoch))
+                return
+            with reading.drawn:
+                batch = self._collate(samples)
+            reading.place += len(samples)
+            yield self._finish(batch, pin=True), len(samples)
+
+    def _open(self, epoch: int) -> Iterator[Any]:
+        if callable(getattr(self._dataset, "set_epoch", None)):
+            self._dataset.set_epoch(epoch)
+        items: Iterator[Any] = iter(self._dataset)
+        if self._first is not None:
+            first, self._first = self._first, None
+            return chain(first, items)
+        return items
+
+    def steps(self, batch_size: int, start: int = 0) -> int | None:
+        """None: a stream has no known length."""
+        return None
+
+    def close(self) -> None:
+        """Let go of the stream."""
+        self._reading = self._reading.anew()
+
+
+class Iterated:
+    """Batches of a loader that makes them by itself and is iterated as it is.
+
+    Its random draws are the run's where they can be: its ``generator``, `random` and
+    `numpy.random`. A place is reached by passing over batches.
+
+    Args:
+        loader: a `DataLoader`, or another object to iterate over batches again and again.
+        seed: of the run.
+        fixed: why the batch size cannot change.
+    """
+
+    samples: int | None = None
+
+    def __init__(
+        self,
+        loader: Any,
+        seed: int,
+        *,
+        fixed: str,
+        conform: Callable[[Any], Any] | None = None,
+    ) -> None:
+        self._loader = loader
+        self._own: Any = None
+        self._seed = seed
+        self._finish = Finish(conform)
+        # Waiting for workers must not keep the process's generators from everyone else.
+        self._reading = _Reading(seed, draws=not getattr(loader, "num_workers", 0))
+        self.fixed: str | None = fixed
+        batch_size = getattr(loader, "batch_size", None)
+        self.batch_size: int | None = batch_size if isinstance(batch_size, int) else None
+
+    def to(self, device: torch.device) -> None:
+        """Give batches on ``device``."""
+        self._finish.device = torch.device(device)
+
+    def epoch(self, epoch: int, *, batch_size: int, start: int = 0) -> Iterator[tuple[Any, int]]:
+        """The batches of ``epoch`` from sample ``start`` on; ``batch_size`` changes nothing.
+
+        Raises:
+            DataError: if the loader gives nothing.
+        """
+        reading = self._reading
+        if (reading.epoch, reading.place) != (epoch, start):
+            reading.begin(epoch, lambda: self._open(epoch))
+            while reading.place < start:
+                skipped = reading.take(1)
+                if not skipped:
+                    return
+                reading.place += size(skipped[0])
+        while True:
+            taken = reading.take(1)
+            if not taken:
+                if reading.place == 0:
+                    raise DataError(_empty(epoch))
+                return
+            count = size(taken[0])
+            reading.place += count
+            yield self._finish(taken[0], pin=True), count
+
+    def _open(self, epoch: int) -> Iterator[Any]:
+        if not isinstance(self._loader, DataLoader):
+            return iter(self._loader)
+        own = copy.copy(self._loader)
+        # A copy shares the running workers of a loader that keeps them.
+        own._iterator = None
+        own.pin_memory = self._finish.device.type == "cuda"
+        own.generator = generator(self._seed, "order", epoch)
+        if own.num_workers:
+            own.worker_init_fn = WorkerStart(own.worker_init_fn)
+        self._own = own
+        with no_interrupts():
+            return iter(own)
+
+    def steps(self, batch_size: int, start: int = 0) -> int | None:
+        """The loader's own length, where it has one and ``start`` is 0."""
+        if start or not hasattr(self._loader, "__len__"):
+            return None
+        try:
+            return len(self._loader)
+        except (TypeError, NotImplementedError):
+            # A DataLoader has a length only if what it loads from has one.
+            return None
+
+    def close(self) -> None:
+        """End the loader's workers."""
+        self._own = None
+        self._reading = self._reading.anew()
+
+
+def _empty(epoch: int) -> str:
+    if epoch == 0:
+        return "The stream gave no samples. Check what its __iter__ yields."
+    return (
+        f"The stream gave no samples in epoch {epoch + 1}. Its __iter__ must begin anew each "
+        "time; train for one epoch if it cannot."
+    )
