@@ -8,7 +8,9 @@ all come from these declarations.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
@@ -75,10 +77,12 @@ class Option:
 
     def check(self, value: Any) -> Any:
         """``value`` in the type this setting has. Raises `InvalidValue`, naming the range."""
-        if self.can_be_off and (value is None or value is False or value in (OFF, "none", "None")):
+        # An array compared with a word is an array: only words are compared with words.
+        word = value if isinstance(value, str) else None
+        if self.can_be_off and (value is None or value is False or word in (OFF, "none", "None")):
             return self.off
-        if isinstance(value, str) and value in self.words:
-            return value
+        if word in self.words:
+            return word
         checked = getattr(self, f"_check_{self.kind}")(value)
         if checked is None:
             raise InvalidValue(
@@ -88,28 +92,33 @@ class Option:
         return checked
 
     def _number(self, value: Any) -> float | None:
-        if isinstance(value, str):
-            try:
-                value = float(value)
-            except ValueError:
-                return None
-        if isinstance(value, bool):
+        if isinstance(value, (bool, bytes, bytearray)):
             return None
         try:
             number = float(value)
-        except (TypeError, ValueError, OverflowError):
+        # RuntimeError is what a tensor of many values raises.
+        except (TypeError, ValueError, OverflowError, RuntimeError):
             return None
-        inside = (self.low < number or (number == self.low and not self.open_low)) and (
+        return number if math.isfinite(number) and self._inside(number) else None
+
+    def _inside(self, number: float) -> bool:
+        return (self.low < number or (number == self.low and not self.open_low)) and (
             number < self.high or (number == self.high and not self.open_high)
         )
-        return number if inside and math.isfinite(number) else None
 
     def _check_float(self, value: Any) -> float | None:
         return self._number(value)
 
     def _check_int(self, value: Any) -> int | None:
-        number = self._number(value)
-        return int(number) if number is not None and number == int(number) else None
+        # A float holds no more than 53 bits of a seed, so whole numbers never become one.
+        whole: int | None = None
+        if not isinstance(value, bool):
+            with suppress(TypeError, ValueError):
+                whole = int(value) if isinstance(value, str) else operator.index(value)
+        if whole is None:
+            number = self._number(value)
+            whole = int(number) if number is not None and number == int(number) else None
+        return whole if whole is not None and self._inside(whole) else None
 
     def _check_rates(self, value: Any) -> Any:
         if isinstance(value, Mapping):
@@ -149,6 +158,13 @@ class Knob(Option):
     scale: Literal["linear", "log", "log2"] = "linear"
     slider: tuple[float, float] | None = None
     step: float | None = None
+
+    def _example(self) -> str:
+        if self.default is not None or self.slider is None:
+            return Option._example(self)
+        low, high = self.slider
+        value = high if self.scale == "linear" else math.sqrt(low * high)
+        return _short(round(value) if self.kind == "int" else value)
 
 
 KNOBS: Final[tuple[Knob, ...]] = (
@@ -493,7 +509,7 @@ def find(word: str, *, only_knobs: bool = False) -> Option:
     ``dropout.NAME`` is the dropout knob of one layer.
     """
     plain = word.replace("-", "_")
-    option = _BY_WORD.get("dropout" if plain.startswith("dropout.") else plain)
+    option = _BY_WORD.get("dropout" if _is_layer(word) else plain)
     if option is None or (only_knobs and not isinstance(option, Knob)):
         if option is not None:
             raise UnknownName(
@@ -523,11 +539,17 @@ def check(given: Mapping[str, Any]) -> dict[str, Any]:
     checked: dict[str, Any] = {}
     for word, value in given.items():
         option = find(word)
-        name = word if word.startswith("dropout.") else option.name
+        name = word if _is_layer(word) else option.name
         if name in checked:
             raise InvalidValue(f"{name} is given twice. Leave one of them out.")
+        if _is_layer(word) and isinstance(value, Mapping):
+            raise InvalidValue(f"{name} is one layer's rate and takes one number.")
         checked[name] = option.check(value)
     return checked
+
+
+def _is_layer(word: str) -> bool:
+    return word.startswith("dropout.") and len(word) > len("dropout.")
 
 
 def defaults() -> dict[str, Any]:

@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import ast
 import builtins
+import difflib
 import keyword
-import re
+import unicodedata
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final, Literal, NamedTuple
 
 from nbtrain import options
 from nbtrain.errors import CorruptRecord, InvalidValue, UnknownName, UsageError
+
+_MAX_NAME: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,25 +80,28 @@ class Line:
 
 def check_name(name: str) -> str:
     """``name`` if it can name a run. Raises `UsageError`: it becomes a variable."""
+    # Python reads every spelling of an identifier as this one.
+    name = unicodedata.normalize("NFKC", name)
     if not name.isidentifier() or keyword.iskeyword(name):
-        near = re.sub(r"\W+", "_", name).strip("_") or "run"
-        near = f"run_{near}" if not near.isidentifier() or keyword.iskeyword(near) else near
-        raise UsageError(
-            f"{name!r} cannot name a run, because the name becomes a Python variable. Try {near!r}."
-        )
-    if hasattr(builtins, name):
-        raise UsageError(
-            f"{name!r} cannot name a run: it would hide Python's own {name!r}. "
-            f"Try {name.strip('_') + '_run'!r}."
-        )
-    if name.startswith("_"):
-        raise UsageError(
-            f"{name!r} cannot name a run: IPython keeps names that begin with an underscore "
-            f"for itself. Try {name.strip('_') or 'run'!r}."
-        )
-    if len(name) > 64:
-        raise UsageError("A run's name has at most 64 characters. Choose a shorter one.")
-    return name
+        why = "because the name becomes a Python variable"
+    elif hasattr(builtins, name):
+        why = "because it would hide Python's own"
+    elif name.startswith("_"):
+        why = "because IPython keeps names that begin with an underscore for itself"
+    elif len(name) > _MAX_NAME:
+        why = f"because it has more than {_MAX_NAME} characters"
+    else:
+        return name
+    raise UsageError(f"{name!r} cannot name a run, {why}. Try {_near(name)!r}.")
+
+
+def _near(name: str) -> str:
+    """A name like ``name`` that can name a run."""
+    near = "".join(character if f"a{character}".isidentifier() else "_" for character in name)
+    near = near[:_MAX_NAME].strip("_") or "run"
+    if not near.isidentifier() or keyword.iskeyword(near) or hasattr(builtins, near):
+        near = f"run_{near}"[:_MAX_NAME]
+    return near
 
 
 def parse(line: str, evaluate: Callable[[str], Any]) -> Line:
@@ -107,26 +114,26 @@ def parse(line: str, evaluate: Callable[[str], Any]) -> Line:
     Raises:
         UsageError: naming the word that is wrong. Exceptions of ``evaluate`` pass through.
     """
-    words = split(line)
+    words = _words(line)
     name: str | None = None
     given: dict[str, Any] = {}
     position = 0
     while position < len(words):
-        word, quoted = words[position]
+        word = words[position]
         position += 1
-        if quoted or not word.startswith("-"):
+        if word.quoted or not word.text.startswith("-"):
             if name is not None:
                 raise UsageError(
-                    f"{word!r} is one word too many after the run's name {name!r}. "
+                    f"{word.text!r} is one word too many after the run's name {name!r}. "
                     "An option begins with two dashes, and a value with a space needs quotes."
                 )
-            name = check_name(word)
+            name = check_name(word.text)
             continue
-        if word in ("-h", "--help", "-?"):
+        if word.text in ("-h", "--help", "-?"):
             return Line(name=name, options={}, help=True)
-        if not word.startswith("--"):
-            raise UnknownName("option", word, [o.flag for o in options.OPTIONS.values()])
-        flag, equals, text = word[2:].partition("=")
+        if not word.text.startswith("--"):
+            raise UnknownName("option", word.text, [o.flag for o in options.OPTIONS.values()])
+        flag, equals, text = word.text[2:].partition("=")
         option, negated = _option(flag)
         value: Any
         if option.kind == "flag" and not equals:
@@ -134,19 +141,19 @@ def parse(line: str, evaluate: Callable[[str], Any]) -> Line:
         elif negated:
             raise UsageError(f"--{flag} takes no value. Write --{flag} alone.")
         elif equals:
-            value = text
+            braced = word.braced == len(word.text) - len(text)
+            value = evaluate(text[1:-1].strip()) if braced else text
         elif position < len(words) and (
-            words[position][1] or not words[position][0].startswith("--")
+            words[position].quoted or not words[position].text.startswith("--")
         ):
-            value, quoted = words[position]
+            text, _, start = words[position]
+            value = evaluate(text[1:-1].strip()) if start == 0 else text
             position += 1
         else:
-            raise InvalidValue(f"{option.flag} needs a value: {option.range}.")
-        if isinstance(value, str) and not quoted and value[:1] == "{" and value[-1:] == "}":
-            value = evaluate(value[1:-1].strip())
+            raise InvalidValue(f"--{flag} needs a value: {option.range}.")
         key = flag if flag.startswith("dropout.") else option.name
         if key in given:
-            raise InvalidValue(f"{option.flag} is given twice. Leave one of them out.")
+            raise InvalidValue(f"--{flag} is given twice. Leave one of them out.")
         given[key] = value
     return Line(name=name, options=options.check(given))
 
@@ -158,17 +165,26 @@ def _option(flag: str) -> tuple[options.Option, bool]:
             return plain, True
     try:
         return options.find(flag), False
-    except UnknownName as error:
-        flags = [o.flag for o in options.OPTIONS.values()]
-        flags += [
-            "--" + alias.replace("_", "-") for o in options.OPTIONS.values() for alias in o.aliases
-        ]
-        flags += ["--no-" + o.flag[2:] for o in options.OPTIONS.values() if o.kind == "flag"]
-        raise UnknownName("option", f"--{flag}", flags, _see_help(error)) from None
+    except UnknownName:
+        every = options.OPTIONS.values()
+        known = [word.replace("_", "-") for o in every for word in (o.name, *o.aliases)]
+        known += [f"no-{o.flag[2:]}" for o in every if o.kind == "flag"]
+        # Compared without their dashes, which make all short words seem alike.
+        near = difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
+        hint = "" if near else "%%train --help lists them all."
+        raise UnknownName("option", f"--{flag}", [f"--{n}" for n in near], hint) from None
 
 
-def _see_help(error: UnknownName) -> str:
-    return "" if error.nearest else "%%train --help lists them all."
+class _Word(NamedTuple):
+    """A word of a magic's line.
+
+    ``quoted`` says whether it was quoted as a whole. ``braced`` is where in ``text`` a
+    braced expression begins that goes to its end, or None.
+    """
+
+    text: str
+    quoted: bool
+    braced: int | None
 
 
 def split(line: str) -> list[tuple[str, bool]]:
@@ -176,46 +192,62 @@ def split(line: str) -> list[tuple[str, bool]]:
 
     Quotes keep spaces together, and so do braces, with any Python between them.
     """
-    words: list[tuple[str, bool]] = []
+    return [(word.text, word.quoted) for word in _words(line)]
+
+
+def _words(line: str) -> list[_Word]:
+    words: list[_Word] = []
     position = 0
     while position < len(line):
         if line[position].isspace():
             position += 1
             continue
         start, text = position, ""
-        first_quoted = line[position] in "\"'"
+        groups: list[tuple[int, int]] = []
         while position < len(line) and not line[position].isspace():
             character = line[position]
             if character in "\"'":
                 end = line.find(character, position + 1)
                 if end < 0:
                     raise UsageError(
-                        f"The quote before {line[position + 1 : position + 21]!r} is never closed."
+                        f"The quote at the beginning of {line[position : position + 24]} is "
+                        "never closed."
                     )
                 text += line[position + 1 : end]
-                position = end + 1
             elif character == "{":
                 end = _closing_brace(line, position)
+                groups.append((len(text), len(text) + end + 1 - position))
                 text += line[position : end + 1]
-                position = end + 1
             else:
+                end = position
                 text += character
-                position += 1
-        words.append((text, first_quoted and line[start] == line[position - 1]))
+            position = end + 1
+        quoted = line[start] in "\"'" and line[start] == line[position - 1]
+        braced = groups[0][0] if len(groups) == 1 and groups[0][1] == len(text) else None
+        words.append(_Word(text, quoted, braced))
     return words
 
 
 def _closing_brace(line: str, start: int) -> int:
     for end in (i for i in range(start, len(line)) if line[i] == "}"):
-        try:
-            ast.parse(line[start + 1 : end].strip(), mode="eval")
-        except (SyntaxError, ValueError):
-            continue
-        return end
+        if _parsed(line[start + 1 : end].strip(), "eval") is not None:
+            return end
     raise UsageError(
         f"The expression that begins with {line[start : start + 24]!r} is no Python expression "
         "in braces. Write it as {expression}."
     )
+
+
+def _parsed(source: str, mode: Literal["exec", "eval"]) -> ast.AST | None:
+    """The syntax tree of ``source``; None if it is no Python."""
+    with warnings.catch_warnings():
+        # Python warns of an odd escape when the source itself runs; once is enough.
+        warnings.simplefilter("ignore")
+        try:
+            return ast.parse(source, mode=mode)
+        # Brackets or signs by the thousand exhaust the parser.
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
 
 
 # ── which earlier cells a cell needs ─────────────────────────────────────────────────────

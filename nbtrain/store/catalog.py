@@ -112,7 +112,6 @@ class Store:
         self._in_memory: Counter[str] = Counter()
 
     @classmethod
-    @functools.cache
     def locate(cls) -> Store:
         """The store of this process: the folder `NBTRAIN_HOME` names, else ``.nbtrain``
         beside the notebook, else in the working directory.
@@ -120,10 +119,7 @@ class Store:
         Found out at the first call and fixed from then on, so that changing the directory
         does not split a session's runs.
         """
-        home = os.environ.get("NBTRAIN_HOME")
-        if home:
-            return cls(Path(home).expanduser())
-        return cls(_beside_notebook() / ".nbtrain")
+        return _located(os.environ.get("NBTRAIN_HOME", ""))
 
     def create(self, name: str) -> RunFolder:
         """A folder for a new run called ``name``, with its journal and lease.
@@ -234,6 +230,11 @@ class Store:
             with suppress(FileExistsError):
                 claim.touch(exist_ok=False)
                 return number
+
+
+@functools.cache
+def _located(home: str) -> Store:
+    return Store(Path(home).expanduser() if home else _beside_notebook() / ".nbtrain")
 
 
 def _beside_notebook() -> Path:
