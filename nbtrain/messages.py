@@ -63,7 +63,13 @@ class Pause(Ask):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resume(Ask):
-    """Go on after a `Pause`, or after the run was stopped."""
+    """Go on after a `Pause`, or after the run was stopped.
+
+    With ``share`` a stopped run goes on beside the run that holds the device by now,
+    instead of queueing behind it.
+    """
+
+    share: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -254,10 +260,13 @@ class Extended(Happened):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpointed(Happened):
-    """A checkpoint lies in the run's folder under ``file``; ``size`` is in bytes."""
+    """A checkpoint lies in the run's folder under ``file``; ``size`` is in bytes.
+
+    The field is not called ``kind``, which in the JSON form is the type of the message.
+    """
 
     file: str
-    kind: Literal["interval", "best", "last", "asked"]
+    why: Literal["interval", "best", "last", "asked"]
     size: int
 
 
