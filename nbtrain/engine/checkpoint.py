@@ -1,0 +1,177 @@
+"""Checkpoints: safetensors for tensors, JSON for the rest; no pickle.
+
+Written aside, flushed to the disk and renamed, so that a file under its final name is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from nbtrain.engine.early import Weights
+from nbtrain.engine.training import Training
+from nbtrain.messages import Checkpointed, Event, Noticed
+from nbtrain.wire import plain
+
+FORMAT = 1
+_SHARE = 0.05
+"""Most of the training time that interval checkpoints may take."""
+
+Kind = Literal["interval", "best", "last", "asked"]
+Emit = Callable[[Event], None]
+
+
+class Writer:
+    """Writes a run's checkpoints into its folder.
+
+    The newest interval checkpoint, the best weights and the last state each have one file;
+    those that someone asked for keep theirs.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._spent = 0.0
+        self._longest = 0.0
+        self._best: Weights | None = None
+
+    def interval(self, t: Training, emit: Emit) -> None:
+        """Write the newest state, unless checkpoints have cost 5 % of the training already."""
+        if self._spent + self._longest <= _SHARE * t.progress.seconds:
+            self._write(t, "interval", "newest", emit)
+
+    def asked(self, t: Training, emit: Emit) -> None:
+        """Write a checkpoint that is kept."""
+        self._write(t, "asked", f"step-{t.progress.step:08d}", emit)
+
+    def last(self, t: Training, emit: Emit) -> None:
+        """Write the state at the end, and the best weights where they are others."""
+        self._write(t, "last", "newest", emit)
+        if t.best is not None and t.best is not self._best:
+            self._best = t.best
+            started = time.perf_counter()
+            tensors = _distinct({f"model.{n}": x for n, x in t.best.state.items()})[0]
+            self._put(t, tensors, {"step": t.best.step}, "best", "best", emit)
+            self._spent += time.perf_counter() - started
+
+    def _write(self, t: Training, kind: Kind, name: str, emit: Emit) -> None:
+        started = time.perf_counter()
+        tensors, rest = state_of(t)
+        self._put(t, tensors, rest, kind, name, emit)
+        took = time.perf_counter() - started
+        self._spent += took
+        self._longest = max(self._longest, took)
+
+    def _put(
+        self,
+        t: Training,
+        tensors: dict[str, Tensor],
+        rest: dict[str, Any],
+        kind: Kind,
+        name: str,
+        emit: Emit,
+    ) -> None:
+        p = t.progress
+        place = {"run": t.run, "branch": p.branch, "step": p.step}
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / f"{name}.safetensors"
+            aside = path.with_suffix(".part")
+            metadata = {"format": str(FORMAT), "nbtrain": json.dumps(plain(rest), allow_nan=False)}
+            save_file(tensors, aside, metadata=metadata)
+            _to_disk(aside)
+            os.replace(aside, path)
+        except OSError as error:
+            # A full disk must not end the training; the panel says what is missing.
+            text = f"Checkpoints cannot be written ({error.strerror or error}). Training goes on."
+            emit(Noticed(topic="checkpoint", text=text, level="warning", **place))  # type: ignore[arg-type]
+            return
+        size = path.stat().st_size
+        emit(Checkpointed(file=f"{self.folder.name}/{path.name}", why=kind, size=size, **place))  # type: ignore[arg-type]
+
+
+def state_of(t: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Everything a run needs to go on from here: tensors by name, and the rest as JSON."""
+    p = t.progress
+    tensors = {
+        f"model.{name}": value
+        for name, value in t.task.model.state_dict().items()
+        if isinstance(value, Tensor)
+    }
+    optimizer = t.optimizer.state_dict()
+    scalars: dict[str, dict[str, Any]] = {}
+    for index, values in optimizer["state"].items():
+        for key, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"optimizer.{index}.{key}"] = value
+            else:
+                scalars.setdefault(str(index), {})[key] = value
+    tensors |= {f"draws.{device}": state for device, state in t.draws.state().items()}
+    tensors, same = _distinct(tensors)
+    rest: dict[str, Any] = {
+        "step": p.step,
+        "updates": p.updates,
+        "epoch": p.epoch,
+        "position": p.position,
+        "samples": p.samples,
+        "branch": p.branch,
+        "seconds": p.seconds,
+        "knobs": t.knobs.values,
+        "same": same,
+        "optimizer": {"scalars": scalars, "groups": _groups(optimizer["param_groups"])},
+        "early": {"best": t.early.best, "waited": t.early.waited, "monitor": t.early.monitor},
+    }
+    if t.scaler is not None:
+        rest["scaler"] = t.scaler.state_dict()
+    return tensors, rest
+
+
+def _groups(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    simple = (bool, int, float, str, type(None), list, tuple)
+    return [
+        {
+            k: float(v) if isinstance(v, Tensor) else v
+            for k, v in group.items()
+            if isinstance(v, (*simple, Tensor))
+        }
+        for group in groups
+    ]
+
+
+def _distinct(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors that share memory once, and which name stands for which: tied weights."""
+    first: dict[tuple[Any, ...], str] = {}
+    kept: dict[str, Tensor] = {}
+    same: dict[str, str] = {}
+    for name, tensor in tensors.items():
+        key = (tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device)
+        if tensor.numel() and key in first:
+            same[name] = first[key]
+        else:
+            first[key] = name
+            # Views of one storage are refused by the format; a copy of its own is not.
+            kept[name] = tensor.detach().contiguous().clone()
+    return kept, same
+
+
+def load_weights(path: Path, device: torch.device | str = "cpu") -> dict[str, Tensor]:
+    """The model's state dict in a checkpoint file."""
+    from safetensors import safe_open
+
+    tensors = load_file(path, device=str(device))
+    with safe_open(path, framework="pt") as file:
+        rest = json.loads((file.metadata() or {}).get("nbtrain", "{}"))
+    tensors |= {name: tensors[first] for name, first in rest.get("same", {}).items()}
+    return {n.removeprefix("model."): x for n, x in tensors.items() if n.startswith("model.")}
+
+
+def _to_disk(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())

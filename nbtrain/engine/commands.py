@@ -1,0 +1,209 @@
+"""What each command does to a run, and the answer it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nbtrain import messages as m
+from nbtrain.engine.control import Control
+from nbtrain.engine.training import Training
+from nbtrain.errors import CommandRejected
+
+
+@dataclass(slots=True)
+class Action:
+    """One change of a knob that can be undone: a whole drag is one action."""
+
+    id: str
+    knob: str
+    old: m.Value
+    undone: bool = False
+
+
+class Commands:
+    """Obeys commands between two steps and answers each by its id.
+
+    Args:
+        training: what they act on.
+        flush: sends the steps done so far, so that an answer stands after them.
+        control: takes the answers.
+        evaluate: measures the validation data.
+        checkpoint: writes a checkpoint.
+    """
+
+    def __init__(
+        self,
+        training: Training,
+        flush: Callable[[], None],
+        control: Control,
+        evaluate: Callable[[], object],
+        checkpoint: Callable[[], None],
+    ) -> None:
+        self.training = training
+        self.flush = flush
+        self.control = control
+        self.evaluate = evaluate
+        self.checkpoint = checkpoint
+        self._deferred: list[m.Command] = []
+
+    def obey(self, commands: Sequence[m.Command]) -> None:
+        """Let every command act, in order."""
+        self._deferred, late = [], self._deferred
+        for command in (*late, *commands):
+            try:
+                getattr(self, f"_{type(command).__name__.lower()}")(command)
+            except CommandRejected as error:
+                self.reject(command, str(error))
+
+    def between_batches(self) -> bool:
+        """Between two validation batches, where only pausing and stopping act.
+
+        Returns whether to go on with the validation.
+        """
+        if self.training.request.stop is not None:
+            return False
+        decision = self.control.decide(self.training.progress.step)
+        while True:
+            for command in decision.commands:
+                if isinstance(command, (m.Pause, m.Resume, m.Stop)):
+                    self.obey([command])
+                else:
+                    self._deferred.append(command)
+            if self.training.request.stop is not None:
+                return False
+            if not self.training.request.paused:
+                return True
+            decision = self.control.decide(self.training.progress.step, None)
+
+    def pause(self) -> None:
+        """Wait after this step."""
+        if not self.training.request.paused:
+            self.training.request.paused = True
+            self.flush()
+            self.control.emit(m.Paused(**self._place()))
+
+    def resume(self) -> None:
+        """Go on."""
+        if self.training.request.paused:
+            self.training.request.paused = False
+            self.control.emit(m.Resumed(**self._place()))
+
+    def not_finite(self, text: str) -> None:
+        """Pause where somebody watches, else end the run; the weights are those before."""
+        t = self.training
+        if t.task.attended:
+            notice = (
+                f"{text} The weights are those of the step before. Change something, then resume."
+            )
+            self.control.emit(
+                m.Noticed(topic="not-finite", text=notice, level="warning", **self._place())
+            )
+            self.pause()
+        else:
+            t.request.stop, t.request.outcome, t.request.restore = text, "failed", "last"
+
+    def reject(self, command: m.Command, reason: str) -> None:
+        """Answer that the command was not obeyed."""
+        self.control.emit(
+            m.Rejected(
+                command=command.id,
+                action=type(command).__name__,
+                sender=command.sender,
+                reason=reason,
+                knob=getattr(command, "knob", None),
+                **self._place(),
+            )
+        )
+
+    def _applied(self, command: m.Command, **more: object) -> None:
+        self.control.emit(
+            m.Applied(
+                command=command.id,
+                action=type(command).__name__,
+                sender=command.sender,
+                **more,  # type: ignore[arg-type]
+                **self._place(),
+            )
+        )
+
+    def _place(self) -> dict[str, object]:
+        t = self.training
+        return {"run": t.run, "branch": t.progress.branch, "step": t.progress.step}  # type: ignore[return-value]
+
+    # ── one method a command ──────────────────────────────────────────────────────────
+
+    def _set(self, command: m.Set) -> None:
+        t = self.training
+        if command.sequence:
+            key = (command.sender, command.knob)
+            if command.sequence < t.newest.get(key, 0):
+                raise CommandRejected("superseded: a newer value from the same place acted already")
+            t.newest[key] = command.sequence
+        old, new, note = t.knobs.set(command.knob, command.value, command.schedule)
+        action_id = command.drag or command.id
+        if not (t.actions and t.actions[-1].id == action_id):
+            t.actions.append(Action(action_id, _full_name(command.knob), old))
+        self._applied(
+            command, knob=_full_name(command.knob), old=old, new=new, drag=command.drag, note=note
+        )
+
+    def _undo(self, command: m.Undo) -> None:
+        actions = self.training.actions
+        if command.action is None:
+            action = next((a for a in reversed(actions) if not a.undone), None)
+            if action is None:
+                raise CommandRejected("there is nothing to undo: no knob was changed")
+        else:
+            action = next((a for a in actions if a.id == command.action), None)
+            if action is None:
+                raise CommandRejected("that action is not one that can be undone")
+            if action.undone:
+                raise CommandRejected("that action was undone already")
+        value: m.Value = "off" if action.old is None else action.old
+        old, new, note = self.training.knobs.set(action.knob, value)
+        action.undone = True
+        self._applied(command, knob=action.knob, old=old, new=new, undoes=action.id, note=note)
+
+    def _pause(self, command: m.Pause) -> None:
+        if self.training.request.paused:
+            raise CommandRejected("the run is paused already")
+        self._applied(command)
+        self.pause()
+
+    def _resume(self, command: m.Resume) -> None:
+        if not self.training.request.paused:
+            raise CommandRejected("the run is not paused")
+        self._applied(command)
+        self.training.request.steps = 0
+        self.resume()
+
+    def _onestep(self, command: m.OneStep) -> None:
+        if command.count < 1:
+            raise CommandRejected(f"{command.count} steps cannot be taken; ask for 1 or more")
+        self._applied(command)
+        self.training.request.steps = command.count
+        self.resume()
+
+    def _stop(self, command: m.Stop) -> None:
+        request = self.training.request
+        self._applied(command, note=f"with the {command.restore} weights")
+        request.stop = "stopped by hand" if command.early else "stopped"
+        request.outcome = "early-stopped" if command.early else "stopped"
+        request.restore = command.restore
+
+    def _evaluate(self, command: m.Evaluate) -> None:
+        if self.training.task.data.val is None:
+            raise CommandRejected("there is no validation data: give val_data, or --val-split")
+        self._applied(command)
+        self.evaluate()
+
+    def _save(self, command: m.Save) -> None:
+        self._applied(command)
+        self.checkpoint()
+
+
+def _full_name(knob: str) -> str:
+    from nbtrain import options
+
+    return knob if knob.startswith("dropout.") else options.knob(knob).name

@@ -1,0 +1,121 @@
+"""One forward pass on two samples before training, so that mistakes show at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nbtrain.errors import ModelError
+
+
+def forward_once(model: nn.Module, call: Callable[[nn.Module, Any], Any], inputs: Any) -> Any:
+    """The model's outputs for ``inputs``, with nothing of it changed.
+
+    Runs in evaluation mode without gradients, and leaves the global random state as it was.
+    Raises `ModelError` where shapes or types do not fit, naming the layer; any other
+    exception is the user's own and passes through.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    last: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
+    names = {module: name for name, module in model.named_modules()}
+
+    def remember(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        last.append((names.get(module, ""), module, arguments))
+
+    handles = [
+        module.register_forward_pre_hook(remember)
+        for module in model.modules()
+        if not isinstance(module, torch.jit.ScriptModule)
+    ]
+    parameter = next(model.parameters(), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    devices = [device] if device.type == "cuda" else []
+    try:
+        model.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            return call(model, move(inputs, device))
+    except RuntimeError as error:
+        explained = _explain(str(error), last[-1] if last else None)
+        if explained is None:
+            raise
+        raise ModelError(explained) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module, mode in modes:
+            module.training = mode
+
+
+def move(value: Any, device: torch.device) -> Any:
+    """``value`` with every tensor in it on ``device``; lists, tuples and dicts are entered."""
+    if isinstance(value, Tensor):
+        return value.to(device, non_blocking=True)
+    if isinstance(value, dict):
+        return {key: move(item, device) for key, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(move(item, device) for item in value))
+    if isinstance(value, (list, tuple)):
+        return type(value)(move(item, device) for item in value)
+    if hasattr(value, "to") and callable(value.to) and not isinstance(value, type):
+        return value.to(device)
+    return value
+
+
+def _explain(text: str, last: tuple[str, nn.Module, tuple[Any, ...]] | None) -> str | None:
+    """What to do about a RuntimeError of PyTorch's, or None if we cannot tell."""
+    if last is None:
+        return None
+    name, module, arguments = last
+    where = f"{type(module).__name__}" + (f" at model.{name}" if name else "")
+    given = next((a for a in arguments if isinstance(a, Tensor)), None)
+    if given is None:
+        return None
+    shape = tuple(given.shape)
+    if isinstance(module, nn.Linear) and shape and shape[-1] != module.in_features:
+        fix = f"nn.Linear({shape[-1]}, {module.out_features})"
+        more = ""
+        if given.ndim > 2 and shape[1:].count(1) < len(shape) - 1:
+            size = given[0].numel()
+            if size == module.in_features:
+                return (
+                    f"{where} expects {module.in_features} features, and gets samples of shape "
+                    f"{shape[1:]}, which hold just as many. Put nn.Flatten() before it."
+                )
+            more = f", or flatten first: nn.Flatten(), nn.Linear({size}, {module.out_features})"
+        return (
+            f"{where} expects {module.in_features} features, but each sample it gets has "
+            f"{shape[-1]}. Make it {fix}{more}."
+        )
+    channels = getattr(module, "in_channels", None)
+    if channels is not None:
+        dimensions = int(re.sub(r"\D", "", type(module).__name__) or 0)
+        if given.ndim != dimensions + 2:
+            sizes = (
+                ", ".join(("height", "width", "depth")[:dimensions]) if dimensions > 1 else "length"
+            )
+            return (
+                f"{where} expects batches of shape (samples, channels, {sizes}), but gets "
+                f"{shape}. Reshape the data, such as X.reshape(-1, 1, 8, 8)."
+            )
+        if given.ndim > 1 and shape[1] != channels:
+            return (
+                f"{where} expects {channels} channels, but gets {shape[1]} (batches of shape "
+                f"{shape}). Make its in_channels {shape[1]}, or reshape the data."
+            )
+    if "dtype" in text or "scalar type" in text or "expected scalar" in text:
+        parameter = next(module.parameters(recurse=False), None)
+        if parameter is not None and given.dtype != parameter.dtype:
+            return (
+                f"{where} holds {_dtype(parameter.dtype)} weights, but the data is "
+                f"{_dtype(given.dtype)}. Convert the data: X = X.astype('{_dtype(parameter.dtype)}') "
+                f"or X.to(torch.{_dtype(parameter.dtype)})."
+            )
+    return None
+
+
+def _dtype(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

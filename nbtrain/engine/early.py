@@ -1,0 +1,79 @@
+"""Early stopping, and which weights were best."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+def better_of(metric: str) -> str:
+    """``"max"`` for metrics of which more is better, ``"min"`` for losses and errors."""
+    plain = metric.removeprefix("val_").lower()
+    growing = ("acc", "f1", "auc", "auroc", "precision", "recall", "r2", "iou", "score", "bleu")
+    return "max" if any(word in plain for word in growing) else "min"
+
+
+@dataclass(slots=True)
+class EarlyStopping:
+    """Counts validations without improvement of one metric.
+
+    Prechelt, "Early Stopping – But When?" (1998), the criterion UP with a patience.
+    ``monitor`` is the metric; ``active`` says whether it may end the run, else it only
+    tells which weights were best.
+    """
+
+    monitor: str
+    active: bool
+    patience: int
+    min_delta: float
+    best: float = math.nan
+    waited: int = 0
+
+    def update(self, metrics: dict[str, float], counts: bool = True) -> bool:
+        """Take one validation's metrics. Returns whether it was the best so far.
+
+        A validation that someone asked for does not count against the patience.
+        """
+        value = metrics.get(self.monitor, math.nan)
+        if not math.isfinite(value):
+            self.waited += counts
+            return False
+        sign = 1.0 if better_of(self.monitor) == "min" else -1.0
+        improved = math.isnan(self.best) or sign * (self.best - value) > self.min_delta
+        if improved:
+            self.best, self.waited = value, 0
+        else:
+            self.waited += counts
+        return improved
+
+    @property
+    def ended(self) -> bool:
+        """Whether patience is over."""
+        return self.active and self.waited >= self.patience
+
+    def watch(self, monitor: str | None) -> None:
+        """Watch another metric from here, or none."""
+        self.active = monitor is not None
+        if monitor is not None and monitor != self.monitor:
+            self.monitor, self.best = monitor, math.nan
+        self.waited = 0
+
+
+class Weights:
+    """A copy of a model's weights and buffers, on their device."""
+
+    def __init__(self, model: nn.Module, step: int) -> None:
+        self.step = step
+        self.state: dict[str, Tensor] = {
+            name: tensor.detach().clone()
+            for name, tensor in model.state_dict().items()
+            if isinstance(tensor, Tensor)
+        }
+
+    def restore(self, model: nn.Module) -> None:
+        """Write them back into ``model``, in place."""
+        now = model.state_dict()
+        for name, tensor in self.state.items():
+            now[name].copy_(tensor)

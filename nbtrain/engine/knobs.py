@@ -1,0 +1,225 @@
+"""The knobs of one run: their values, and how a new value takes effect.
+
+Called between two steps, on the training thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from torch import nn
+
+from nbtrain import options
+from nbtrain.engine import losses, optimizers
+from nbtrain.errors import CommandRejected, UsageError
+from nbtrain.messages import Value
+
+if TYPE_CHECKING:
+    from nbtrain.engine.training import Training
+
+Changed = tuple[Value, Value, str | None]
+"""Old value, new value, and a note for the user or None."""
+
+
+class Knobs:
+    """Every knob's value, and the way each takes effect on a `Training`."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        given = training.task.options
+        self.dropout = Dropout(training.task.model)
+        self.values: dict[str, Any] = {knob.name: given[knob.name] for knob in options.KNOBS}
+        self.values["lr"] = training.schedule.lr
+        self.values["momentum"] = optimizers.momentum_of(training.optimizer)
+        self.values["weight_decay"] = optimizers.weight_decay_of(training.optimizer)
+        self.values["label_smoothing"] = self._smoothing()
+        if training.task.data.train.batch_size and "batch_size" not in training.typed:
+            self.values["batch_size"] = training.task.data.train.batch_size
+        self._put_dropout()
+
+    def _put_dropout(self) -> None:
+        self.values["dropout"] = self.dropout.value
+        for layer, rate in self.dropout.rates.items():
+            self.values[f"dropout.{layer}"] = rate
+
+    def _smoothing(self) -> float:
+        loss = self.training.task.loss
+        return float(loss.function.label_smoothing) if loss and loss.smooths else 0.0  # type: ignore[attr-defined]
+
+    @property
+    def unsupported(self) -> dict[str, str]:
+        """The knobs this run cannot obey, and why."""
+        task, reasons = self.training.task, {}
+        if self.values["momentum"] is None:
+            reasons["momentum"] = f"{type(self.training.optimizer).__name__} has no momentum"
+        if self.values["weight_decay"] is None:
+            reasons["weight_decay"] = (
+                f"{type(self.training.optimizer).__name__} has no weight decay"
+            )
+        if task.data.train.fixed:
+            reasons["batch_size"] = task.data.train.fixed
+        if not self.dropout.rates:
+            reasons["dropout"] = "this model has no dropout layer"
+        if not (task.loss and task.loss.smooths):
+            reasons["label_smoothing"] = "only cross-entropy smooths labels"
+        if task.data.val is None:
+            for name in ("patience", "min_delta"):
+                reasons[name] = "there is no validation data to wait for"
+        return reasons
+
+    def set(
+        self, name: str, value: Value, schedule: Literal["rebase", "hold"] = "rebase"
+    ) -> Changed:
+        """Set a knob from here. Raises `CommandRejected` with the reason why not."""
+        try:
+            knob = options.knob(name)
+            checked = knob.check(value)
+        except UsageError as error:
+            raise CommandRejected(str(error)) from None
+        if name.startswith("dropout."):
+            return self._set_layer(name, checked)
+        reason = self.unsupported.get(knob.name)
+        if reason is not None:
+            raise CommandRejected(f"{knob.name} cannot be changed: {reason}.")
+        setter: Callable[..., str | None] = getattr(self, f"_set_{knob.name}", self._set_plain)
+        old = self.values[knob.name]
+        if knob.name == "lr":
+            note = self.training.schedule.set(checked, schedule)
+            self.values["lr"] = checked
+        else:
+            note = setter(checked)
+            if knob.name != "dropout":
+                self.values[knob.name] = checked
+        return old, self.values[knob.name], note
+
+    def _set_plain(self, value: Any) -> str | None:
+        return None
+
+    def _set_momentum(self, value: float) -> str | None:
+        refused = optimizers.set_momentum(self.training.optimizer, value)
+        if refused:
+            raise CommandRejected(refused)
+        return None
+
+    def _set_weight_decay(self, value: float) -> str | None:
+        for group in self.training.optimizer.param_groups:
+            group["weight_decay"] = value
+        return None
+
+    def _set_batch_size(self, value: int | str) -> str | None:
+        self.values["batch_size"] = value
+        self.training.rebatch = True
+        self.training.replan()
+        return None
+
+    def _set_epochs(self, value: int) -> str | None:
+        self.values["epochs"] = value
+        self.training.replan()
+        done = self.training.progress.epoch
+        return f"{done} epochs are done already, so the run ends here" if value <= done else None
+
+    def _set_steps(self, value: int | None) -> str | None:
+        self.values["steps"] = value
+        self.training.replan()
+        return None
+
+    def _set_label_smoothing(self, value: float) -> str | None:
+        loss = self.training.task.loss
+        assert loss is not None
+        loss.function.label_smoothing = value  # type: ignore[attr-defined]
+        return None
+
+    def _set_early_stop(self, value: str | None) -> str | None:
+        known = self.training.known_metrics()
+        if value is not None and value not in known:
+            raise CommandRejected(str(losses.unknown_metric(value, known)))
+        self.training.early.watch(value)
+        return None
+
+    def _set_patience(self, value: int) -> str | None:
+        self.training.early.patience = value
+        return None
+
+    def _set_min_delta(self, value: float) -> str | None:
+        self.training.early.min_delta = value
+        return None
+
+    def _set_dropout(self, value: Any) -> str | None:
+        self.dropout.set(value)
+        self._put_dropout()
+        return None
+
+    def _set_layer(self, name: str, rate: Any) -> Changed:
+        layer = name.removeprefix("dropout.")
+        old = self.values.get(name)
+        if not isinstance(rate, float):
+            raise CommandRejected(f"{name} takes a number from 0 up to, not including, 1.")
+        self.dropout.set({layer: rate})
+        self._put_dropout()
+        return old, rate, None
+
+
+class Dropout:
+    """The dropout layers of a model: a rate for each, and one switch for all.
+
+    A layer is a module with a dropout rate of its own: ``nn.Dropout`` and its kin, recurrent
+    layers and attention. Switched off, the rates are remembered.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._layers: dict[str, tuple[nn.Module, str]] = {}
+        seen: set[nn.Module] = set()
+        for name, module in model.named_modules():
+            attribute = _rate_attribute(module)
+            if attribute is not None and module not in seen:
+                seen.add(module)
+                self._layers[name or "model"] = (module, attribute)
+        self.rates: dict[str, float] = {
+            name: float(getattr(module, attribute))
+            for name, (module, attribute) in self._layers.items()
+        }
+        self.on = any(self.rates.values())
+        if not self.on:
+            self.on = True
+
+    @property
+    def value(self) -> Value:
+        """0 when off, the common rate when on, or each layer's where they differ."""
+        if not self.on or not self.rates:
+            return 0.0
+        rates = set(self.rates.values())
+        return rates.pop() if len(rates) == 1 else dict(self.rates)
+
+    def set(self, value: Any) -> None:
+        """``"on"``, 0 for off, one rate for all layers, or rates by layer."""
+        if isinstance(value, dict):
+            unknown = sorted(set(value) - set(self.rates))
+            if unknown:
+                known = ", ".join(f"dropout.{name}" for name in self.rates) or "none"
+                raise CommandRejected(
+                    f"There is no dropout layer {unknown[0]!r}. There is: {known}."
+                )
+            self.rates.update({name: float(rate) for name, rate in value.items()})
+            self.on = True
+        elif value == "on":
+            self.on = True
+        elif value == 0:
+            self.on = False
+        else:
+            self.rates = dict.fromkeys(self.rates, float(value))
+            self.on = True
+        for name, (module, attribute) in self._layers.items():
+            setattr(module, attribute, self.rates[name] if self.on else 0.0)
+
+
+def _rate_attribute(module: nn.Module) -> str | None:
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return "p"
+    if isinstance(module, (nn.RNNBase, nn.MultiheadAttention)):
+        return (
+            "dropout"
+            if isinstance(module, nn.MultiheadAttention) or module.num_layers > 1
+            else None
+        )
+    return None

@@ -1,0 +1,264 @@
+"""The loop, top to bottom."""
+
+from __future__ import annotations
+
+import math
+import time
+from contextlib import nullcontext
+from typing import Any
+
+from torch import Tensor
+
+from nbtrain.engine import checkpoint, nonfinite
+from nbtrain.engine.commands import Commands
+from nbtrain.engine.control import GO, Control
+from nbtrain.engine.early import Weights
+from nbtrain.engine.regularize import add_penalties
+from nbtrain.engine.training import Training
+from nbtrain.engine.validate import validate
+
+_NOTHING = nullcontext()
+
+
+class Loop:
+    """Trains a `Training` until its plan is done or a command ends it.
+
+    The world is reached through ``control`` alone: after each step it decides which commands
+    act, and takes the events away. ``save`` writes checkpoints; None keeps none.
+    """
+
+    def __init__(
+        self, training: Training, control: Control, save: checkpoint.Writer | None = None
+    ) -> None:
+        self.training = training
+        self.control = control
+        self.save = save
+        self.commands = Commands(training, self.emit_block, control, self.evaluate, self.checkpoint)
+        self._paced = 0.0
+        self._buffers = nonfinite.Buffers(training.task.model)
+
+    def run(self) -> None:
+        """Train to the end. What ended it is in ``training.request``.
+
+        Raises what the user's own code raises.
+        """
+        t, control = self.training, self.control
+        p, task = t.progress, t.task
+        model, optimizer, parameters = task.model, t.optimizer, t.parameters
+        values, schedule, recorder = t.knobs.values, t.schedule, t.recorder
+        draws, finite, scaler = t.draws, t.finite, t.scaler
+        t.tick()
+        self.point(control.decide(p.step))
+        while t.request.stop is None and not t.complete:
+            t.rebatch = False
+            # The first step of an epoch finds out whether something but nn.Dropout draws.
+            mode: Any = draws.routed()
+            batches = task.data.train.epoch(p.epoch, batch_size=t.batch_size, start=p.position)
+            for batch, size in batches:
+                with mode:
+                    loss, outputs, targets, extras = t.compute(batch)
+                    if scaler is None:
+                        loss.backward()  # type: ignore[no-untyped-call]
+                    else:
+                        scaler.scale(loss).backward()
+                        scaler.unscale_(optimizer)
+                mode = draws.routed() if draws.foreign else _NOTHING
+
+                gradients = [w.grad for w in parameters if w.grad is not None]
+                if values["l1"] or values["l2"]:
+                    add_penalties(parameters, values["l1"], values["l2"])
+                if values["clip_grad_norm"] is not None:
+                    _clip(parameters, values["clip_grad_norm"])
+
+                # On a CPU a number costs nothing to look at. On an accelerator the flag skips
+                # the update there, and is looked at once a frame.
+                value: float | Tensor = loss.item() if t.on_cpu else loss.detach()
+                bad = False
+                if scaler is not None:
+                    scaler.step(optimizer)
+                    scaler.update()
+                else:
+                    finite.check(gradients)
+                    if t.by_flag:
+                        finite.count()
+                        optimizer.step()
+                    else:
+                        bad = finite.found.item() != 0
+                        if not bad and (not t.on_cpu or math.isfinite(value)):
+                            optimizer.step()
+                optimizer.zero_grad()
+                if t.on_cpu and not math.isfinite(value):
+                    bad = True
+
+                p.step += 1
+                p.position += size
+                p.samples += size
+                if not bad:
+                    p.updates += 1
+                lr = schedule.lr if schedule.constant else _advance(t)
+                recorder.add(value, p.samples, lr, outputs, targets, extras)
+                if bad:
+                    self.not_finite(batch)
+
+                decision = control.decide(p.step)
+                now = time.perf_counter()
+                if decision is not GO or t.request.steps or values["pace"] or now > recorder.due:
+                    self.point(decision)
+                if t.rebatch or t.request.stop is not None or p.step == t.total_steps:
+                    break
+            else:
+                self.end_epoch()
+                continue
+            batches.close()
+            if task.data.train.samples == p.position and t.request.stop is None:
+                self.end_epoch()
+        if t.request.stop is None and p.position and task.data.val is not None:
+            self.evaluate()  # the plan ended inside an epoch
+        self.emit_block()
+        t.hold_clock()
+
+    # ── between two steps ─────────────────────────────────────────────────────────────
+
+    def point(self, decision: Any) -> None:
+        """The control point: obey, keep the pace, wait while paused, send a frame."""
+        t = self.training
+        recorder = t.recorder
+        if t.request.steps:
+            t.request.steps -= 1
+            if t.request.steps == 0:
+                self.commands.pause()
+        while True:
+            if decision.commands:
+                self.emit_block()
+                self.commands.obey(decision.commands)
+            if t.request.stop is not None:
+                return
+            if t.request.paused:
+                t.hold_clock()
+                decision = self.control.decide(t.progress.step, None)
+                t.tick()
+                continue
+            wait = self._until_next()
+            if time.perf_counter() > recorder.due or wait > 0.05:
+                self.emit_block()
+            if wait <= 0:
+                return
+            decision = self.control.decide(t.progress.step, wait)
+
+    def _until_next(self) -> float:
+        """Seconds until the next step may begin, at the pace that was asked for."""
+        pace = self.training.knobs.values["pace"]
+        now = time.perf_counter()
+        if not pace:
+            self._paced = now
+            return 0.0
+        due = self._paced + 1.0 / pace
+        if now >= due:
+            # A step that was late does not make all the next ones hurry.
+            self._paced = max(due, now - 1.0 / pace)
+            return 0.0
+        return due - now
+
+    def emit_block(self) -> None:
+        """Send the steps since the last frame, and look at the device's flag."""
+        t = self.training
+        p = t.progress
+        before = p.seconds
+        if t.clock is not None:
+            t.tick()
+        if t.by_flag and len(t.recorder):
+            if t.finite.found.item() != 0:
+                self._found_by_flag()
+            t.finite.reset()
+        block = t.recorder.block(
+            p.step, p.updates, p.epoch, p.branch, (before, p.seconds), t.total_steps, t.gauges()
+        )
+        if block is not None:
+            self.control.emit(block)
+            self._buffers.keep(block)
+
+    # ── at the end of an epoch ────────────────────────────────────────────────────────
+
+    def end_epoch(self) -> None:
+        """Validate, look for the best weights, stop early, save."""
+        t = self.training
+        self.emit_block()
+        t.progress.epoch += 1
+        t.progress.position = 0
+        metrics = self.evaluate(end_of_epoch=True)
+        t.schedule.after_epoch(metrics.get(t.early.monitor))
+        t.knobs.values["lr"] = t.schedule.lr
+        if t.request.stop is None and t.early.ended:
+            t.request.stop = (
+                f"{t.early.monitor} did not improve for {t.early.patience} "
+                f"validation{'s' if t.early.patience > 1 else ''}"
+            )
+            t.request.outcome = "early-stopped"
+            t.request.restore = "best" if t.task.options["restore_best"] else "last"
+        every = t.task.options["checkpoint_every"]
+        if every is not None and t.progress.epoch % every == 0 and self.save is not None:
+            self.save.interval(t, self.control.emit)
+
+    def evaluate(self, end_of_epoch: bool = False) -> dict[str, float]:
+        """Measure the validation data and send the metrics."""
+        t = self.training
+        self.emit_block()
+        means = t.recorder.epoch_means() if end_of_epoch else {}
+        metrics: dict[str, float] = {}
+        if t.task.data.val is not None:
+            measured = validate(t, self.commands.between_batches)
+            if measured is None:  # stopped in the middle
+                return {}
+            metrics = measured
+        judged = metrics if t.early.monitor.startswith("val_") else means
+        best = False
+        if end_of_epoch or t.early.monitor.startswith("val_"):
+            if judged and t.early.active and t.early.monitor not in judged:
+                raise t.no_such_monitor({**means, **metrics})
+            if judged:
+                best = t.early.update(judged, counts=end_of_epoch)
+        if best:
+            t.best = Weights(t.task.model, t.progress.step)
+            t.best_metrics = {**means, **metrics}
+        if metrics or best:
+            self.control.emit(t.validated(metrics, best))
+        return {**means, **metrics}
+
+    def checkpoint(self) -> None:
+        """Write a checkpoint because someone asked."""
+        if self.save is not None:
+            self.save.asked(self.training, self.control.emit)
+
+    # ── what goes wrong ───────────────────────────────────────────────────────────────
+
+    def not_finite(self, batch: Any) -> None:
+        """The update was skipped: say where it began, and pause or end the run."""
+        t = self.training
+        self._buffers.restore()
+        t.finite.reset()
+        text = nonfinite.explain(t, batch)
+        self.emit_block()
+        self.commands.not_finite(text)
+
+    def _found_by_flag(self) -> None:
+        """A step since the last frame was not finite, and no update was made since."""
+        t = self.training
+        good = int(t.finite.good.item())
+        self._buffers.restore()
+        t.finite.reset()
+        t.progress.updates -= len(t.recorder) - good
+        self.commands.not_finite(nonfinite.explain(t, t.batch_of(good)))
+
+
+def _clip(parameters: Any, largest: float) -> None:
+    from torch.nn.utils import clip_grad_norm_
+
+    clip_grad_norm_(parameters, largest)
+
+
+def _advance(t: Training) -> float:
+    """The learning rate this step was taken with; then the schedule moves on."""
+    lr = t.schedule.lr
+    t.schedule.after_step(t.progress.step)
+    t.knobs.values["lr"] = t.schedule.lr
+    return lr

@@ -1,0 +1,102 @@
+"""Where a loss or a gradient stopped being a finite number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nbtrain.engine.training import Training
+from nbtrain.messages import Stepped
+
+
+class Buffers:
+    """The buffers of a model, such as batch normalization's means, as of the last good frame.
+
+    A forward pass that ends in NaN has written NaN into them by then.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._buffers = [b for b in model.buffers() if b.is_floating_point()]
+        self._kept = [b.clone() for b in self._buffers]
+
+    def keep(self, block: Stepped) -> None:
+        """A frame was sent: its steps were good."""
+        if self._buffers:
+            torch._foreach_copy_(self._kept, self._buffers)
+
+    def restore(self) -> None:
+        """Put them back."""
+        if self._buffers:
+            torch._foreach_copy_(self._buffers, self._kept)
+
+
+def explain(t: Training, batch: Any) -> str:
+    """Run ``batch`` again with checks on, and say where the numbers stop being finite.
+
+    The model keeps its weights and buffers.
+    """
+    place = f"at step {t.progress.step}"
+    bad_input = _first_bad(batch)
+    if bad_input:
+        return f"The data itself holds {bad_input} {place}."
+    found: list[str] = []
+    handles = []
+    for name, module in t.task.model.named_modules():
+        if next(module.children(), None) is not None:
+            continue
+
+        def look(module: nn.Module, inputs: Any, output: Any, name: str = name) -> None:
+            bad = _first_bad(output)
+            if bad and not found:
+                found.append(f"the output of {_where(name, module)} is {bad}")
+
+        if not isinstance(module, torch.jit.ScriptModule):
+            handles.append(module.register_forward_hook(look))
+    buffers = Buffers(t.task.model)
+    try:
+        with t.draws.aside("nonfinite", t.progress.step):
+            loss, *_ = t.compute(batch)
+            bad_loss = _first_bad(loss)
+            if not found and bad_loss:
+                found.append(f"the loss is {bad_loss}, although every layer's output is finite")
+            if not found:
+                loss.backward()  # type: ignore[no-untyped-call]
+                found.extend(_bad_gradient(t.task.model))
+    finally:
+        for handle in handles:
+            handle.remove()
+        buffers.restore()
+        t.optimizer.zero_grad()
+    largest = max((float(w.detach().abs().max()) for w in t.parameters if w.numel()), default=0.0)
+    if not found:
+        return f"The loss or a gradient was not finite {place}, and is when the batch runs again."
+    hint = " Lower the learning rate, or clip gradients."
+    return f"Not a finite number {place}: {found[0]}. The largest weight is {largest:.3g}.{hint}"
+
+
+def _bad_gradient(model: nn.Module) -> list[str]:
+    # Backward goes from the last layer to the first: the last bad one is where it began.
+    for name, module in reversed(list(model.named_modules())):
+        for parameter in module.parameters(recurse=False):
+            bad = _first_bad(parameter.grad)
+            if bad:
+                return [f"the gradient of {_where(name, module)} is {bad}"]
+    return []
+
+
+def _where(name: str, module: nn.Module) -> str:
+    return f"{type(module).__name__} {name!r}" if name else type(module).__name__
+
+
+def _first_bad(value: Any) -> str | None:
+    if isinstance(value, Tensor):
+        if not value.is_floating_point() or bool(torch.isfinite(value).all()):
+            return None
+        return "NaN" if bool(torch.isnan(value).any()) else "infinite"
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return next((bad for bad in map(_first_bad, value) if bad), None)
+    return None

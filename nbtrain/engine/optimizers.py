@@ -1,0 +1,137 @@
+"""Optimizers by name, and the settings they have in common."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from nbtrain.errors import ModelError
+
+_CLASSES: dict[str, type[Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "sgd": torch.optim.SGD,
+    "nesterov": torch.optim.SGD,
+    "rmsprop": torch.optim.RMSprop,
+    "adagrad": torch.optim.Adagrad,
+    "adadelta": torch.optim.Adadelta,
+    "adamax": torch.optim.Adamax,
+    "nadam": torch.optim.NAdam,
+    "radam": torch.optim.RAdam,
+}
+_FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+
+
+def build(
+    name: str, parameters: Iterable[nn.Parameter], device: torch.device, **settings: float | None
+) -> Optimizer:
+    """The optimizer called ``name`` over ``parameters`` that take gradients.
+
+    ``settings`` may hold ``lr``, ``momentum`` and ``weight_decay``; None leaves the
+    optimizer's own default.
+    """
+    trained = [p for p in parameters if p.requires_grad]
+    if not trained:
+        raise ModelError(
+            "The model has no parameter to train: all of them are frozen, or there are none. "
+            "Set requires_grad_(True) on the layers that should learn."
+        )
+    cls = _CLASSES[name]
+    keywords: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
+    momentum = keywords.pop("momentum", None)
+    if name == "nesterov":
+        keywords |= {"nesterov": True, "momentum": 0.9 if momentum is None else momentum}
+    elif momentum is not None:
+        _put_momentum(cls, keywords, momentum, name)
+    if (
+        cls in _FUSED
+        and device.type in ("cpu", "cuda")
+        and all(p.is_floating_point() for p in trained)
+    ):
+        keywords["fused"] = True
+    return cls(trained, **keywords)
+
+
+def _put_momentum(
+    cls: type[Optimizer], keywords: dict[str, Any], momentum: float, name: str
+) -> None:
+    parameters = inspect.signature(cls).parameters
+    if "momentum" in parameters:
+        keywords["momentum"] = momentum
+    elif "betas" in parameters:
+        keywords["betas"] = (momentum, parameters["betas"].default[1])
+    else:
+        raise ModelError(
+            f"{cls.__name__} has no momentum. Leave --momentum out, or take --optimizer sgd, "
+            f"rmsprop or adam instead of {name}."
+        )
+
+
+def from_cell(given: Any, model: nn.Module) -> Optimizer:
+    """The optimizer that the cell left: an instance, or a function of the parameters.
+
+    Raises `ModelError` if it trains none of the model's parameters.
+    """
+    if isinstance(given, Optimizer):
+        optimizer = given
+    elif callable(given):
+        optimizer = _made_by(given, model)
+    else:
+        raise ModelError(
+            f"`optimizer` is a {type(given).__name__}. Leave a torch.optim optimizer, or a function "
+            "that makes one: optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.1)."
+        )
+    known = {id(p) for p in model.parameters()}
+    if not any(id(p) in known for group in optimizer.param_groups for p in group["params"]):
+        raise ModelError(
+            "The `optimizer` holds none of the model's parameters: it was made for another model, "
+            "perhaps in an earlier cell. Make it after the model, from model.parameters()."
+        )
+    return optimizer
+
+
+def _made_by(make: Callable[..., Any], model: nn.Module) -> Optimizer:
+    made = make([p for p in model.parameters() if p.requires_grad])
+    if not isinstance(made, Optimizer):
+        raise ModelError(
+            f"`optimizer` returned a {type(made).__name__}; it must return a torch.optim optimizer."
+        )
+    return made
+
+
+def momentum_of(optimizer: Optimizer) -> float | None:
+    """Momentum, or beta 1 of the Adam family; None where there is neither."""
+    group = optimizer.param_groups[0]
+    if "momentum" in group:
+        return float(group["momentum"])
+    return float(group["betas"][0]) if "betas" in group else None
+
+
+def set_momentum(optimizer: Optimizer, value: float) -> str | None:
+    """Set what `momentum_of` reads, in every group. Returns why not, or None."""
+    for group in optimizer.param_groups:
+        if "momentum" in group:
+            if value == 0 and group.get("nesterov"):
+                return "Nesterov momentum must be above 0."
+            group["momentum"] = value
+        elif "betas" in group:
+            group["betas"] = (value, group["betas"][1])
+    return None
+
+
+def weight_decay_of(optimizer: Optimizer) -> float | None:
+    """The first group's weight decay, or None where the optimizer has none."""
+    value = optimizer.param_groups[0].get("weight_decay")
+    return None if value is None else float(value)
+
+
+def skips_by_flag(optimizer: Optimizer) -> bool:
+    """Whether ``optimizer`` can skip an update on the device by a flag (``found_inf``)."""
+    return bool(getattr(optimizer, "_step_supports_amp_scaling", False)) and all(
+        group.get("fused") for group in optimizer.param_groups
+    )

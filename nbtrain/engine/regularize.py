@@ -1,0 +1,52 @@
+"""Penalties and gradient clipping, on the gradients between backward and update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def add_penalties(parameters: Sequence[nn.Parameter], l1: float, l2: float) -> None:
+    """Add the gradients of l1 · Σ|w| and l2 · Σw² to the parameters' gradients.
+
+    The same update as adding the penalties to the loss, without their forward pass.
+    """
+    trained = [p for p in parameters if p.grad is not None]
+    weights: list[Tensor] = [p.detach() for p in trained]
+    gradients: list[Tensor] = [p.grad for p in trained if p.grad is not None]
+    if not trained:
+        return
+    if l1:
+        torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=l1)
+    if l2:
+        torch._foreach_add_(gradients, weights, alpha=2 * l2)
+
+
+class FiniteCheck:
+    """Tells whether every gradient is finite, on the device and without a sync.
+
+    ``found`` is a tensor of 1.0 from the first bad gradient on until `reset`; ``good``
+    counts the checks that were passed before it.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.found = torch.zeros((), device=device)
+        self.good = torch.zeros((), device=device)
+        self._one = torch.ones((), device=device)
+
+    def check(self, gradients: Sequence[Tensor]) -> None:
+        """Look at ``gradients``; they stay as they are."""
+        # GradScaler's own kernel: one pass over all gradients, scaled by one.
+        torch._amp_foreach_non_finite_check_and_unscale_(  # type: ignore[attr-defined]
+            list(gradients), self.found, self._one
+        )
+
+    def count(self) -> None:
+        """Count the latest check if it was passed and all before it were."""
+        self.good.add_(self._one - self.found)
+
+    def reset(self) -> None:
+        self.found.zero_()
+        self.good.zero_()

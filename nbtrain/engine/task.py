@@ -1,0 +1,313 @@
+"""A task: model, data, loss and optimizer bound together, ready to train."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nbtrain.data import Prepared, prepare
+from nbtrain.engine import losses
+from nbtrain.engine.dry import forward_once
+from nbtrain.engine.losses import Loss
+from nbtrain.errors import InvalidValue, ModelError, UsageError
+
+StepFunction = Callable[[nn.Module, Any], Any]
+Metric = Callable[[Any, Any], Any]
+
+CELL_NAMES = (
+    "model",
+    "data",
+    "train_data",
+    "val_data",
+    "loss",
+    "metrics",
+    "optimizer",
+    "scheduler",
+    "training_step",
+    "validation_step",
+)
+"""The names a cell may leave for us."""
+
+
+@dataclass(slots=True)
+class Task:
+    """What is trained: made on the main thread by `bind`, trained on another.
+
+    ``loss`` is None where the cell defined ``training_step``. ``notes`` tell in sentences
+    what was inferred.
+    """
+
+    name: str
+    model: nn.Module
+    data: Prepared
+    options: dict[str, Any]
+    loss: Loss | None = None
+    training_step: StepFunction | None = None
+    validation_step: StepFunction | None = None
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    optimizer: Any = None
+    scheduler: Any = None
+    notes: tuple[str, ...] = ()
+    call: Callable[[nn.Module, Any], Any] = lambda model, inputs: model(inputs)
+    attended: bool = True
+    """Whether somebody watches: then a non-finite loss pauses the run instead of ending it."""
+
+    @property
+    def seed(self) -> int:
+        return int(self.options["seed"])
+
+
+def bind(
+    name: str, given: Mapping[str, Any], options: dict[str, Any], typed: frozenset[str]
+) -> Task:
+    """Bind what the cell left into a task. Called on the main thread.
+
+    Args:
+        name: the run's name.
+        given: what the cell left, by the names in `CELL_NAMES`.
+        options: the value of every option.
+        typed: the options the user typed.
+
+    Raises:
+        UsageError: what is missing or does not fit, and what to do.
+    """
+    if unknown := set(given) - set(CELL_NAMES):
+        raise UsageError(
+            f"{', '.join(sorted(unknown))} cannot be used. Leave some of {', '.join(CELL_NAMES)}."
+        )
+    model = given.get("model")
+    if not isinstance(model, nn.Module):
+        raise ModelError(_no_model(model))
+    training_step = given.get("training_step")
+    data = prepare(
+        data=given.get("data"),
+        train_data=given.get("train_data"),
+        val_data=given.get("val_data"),
+        val_split=options["val_split"],
+        seed=options["seed"],
+    )
+    notes = list(data.notes)
+    task = Task(
+        name=name,
+        model=model,
+        data=data,
+        options=options,
+        metrics=_metrics(given.get("metrics")),
+        optimizer=given.get("optimizer"),
+        scheduler=given.get("scheduler"),
+    )
+    if training_step is not None:
+        _check_step(training_step, "training_step")
+        task.training_step = frozen(training_step)
+        if given.get("validation_step") is not None:
+            _check_step(given["validation_step"], "validation_step")
+            task.validation_step = frozen(given["validation_step"])
+        if given.get("loss") is not None or options["loss"] is not None:
+            raise UsageError(
+                "There are both a `loss` and a `training_step`. A training_step returns its own "
+                "loss: leave one of the two out."
+            )
+        notes.insert(0, "The loss is what training_step returns.")
+    else:
+        _bind_declared(task, given.get("loss"), notes)
+    _check_options(task, typed)
+    if task.optimizer is None and options["optimizer"] is None:
+        notes.append("Adam, because no optimizer was asked for.")
+    task.notes = tuple(notes)
+    return task
+
+
+def _no_model(model: Any) -> str:
+    if isinstance(model, type) and issubclass(model, nn.Module):
+        return (
+            f"`model` is the class {model.__name__}. Make one of it: model = {model.__name__}(…)."
+        )
+    if model is not None:
+        return f"`model` is a {type(model).__name__}. It must be a torch.nn.Module, such as nn.Linear(4, 1)."
+    return (
+        "There is no `model`. Leave one in the cell, such as "
+        "model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))."
+    )
+
+
+def _bind_declared(task: Task, loss: Any, notes: list[str]) -> None:
+    """Find out how the model is called and which loss fits, by one dry forward."""
+    inputs, targets = task.data.split(task.data.example)
+    task.call = _calling(task.model, inputs)
+    if loss is not None and task.options["loss"] is not None:
+        raise UsageError("There are both a `loss` in the cell and a --loss. Leave one of them out.")
+    outputs = forward_once(task.model, task.call, inputs)
+    if targets is None and loss is None:
+        raise UsageError(
+            "The data has no targets. Give pairs, data = X, y; or define "
+            "training_step(model, batch), which returns the loss of one batch."
+        )
+    if loss is not None:
+        task.loss = losses.from_cell(loss)
+    elif task.options["loss"] is not None:
+        _need_tensors(outputs, targets)
+        task.loss = losses.named(task.options["loss"], outputs, targets)
+    else:
+        task.loss = losses.infer(outputs, targets, task.data.targets)
+        notes.insert(0, task.loss.note)
+    _try_loss(task.loss, outputs, targets)
+
+
+def _need_tensors(outputs: Any, targets: Any) -> None:
+    if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
+        raise ModelError(
+            "--loss needs a model that gives one tensor, and targets that are one tensor. Leave a "
+            "function `loss(outputs, targets)` in the cell instead."
+        )
+
+
+def _try_loss(loss: Loss, outputs: Any, targets: Any) -> None:
+    value = loss(outputs, targets)
+    if not isinstance(value, Tensor) or value.numel() != 1:
+        what = (
+            f"a tensor of shape {tuple(value.shape)}"
+            if isinstance(value, Tensor)
+            else repr(value)[:60]
+        )
+        raise ModelError(
+            f"The loss gives {what} for a batch; it must give one number. Take its mean: .mean()."
+        )
+
+
+def _calling(model: nn.Module, inputs: Any) -> Callable[[nn.Module, Any], Any]:
+    """How ``model`` takes ``inputs``: one value, several in order, or several by name."""
+    if isinstance(inputs, (tuple, list)):
+        return lambda model, inputs: model(*inputs)
+    if isinstance(inputs, Mapping):
+        try:
+            inspect.signature(model.forward).bind(**inputs)
+        except (TypeError, ValueError):
+            return lambda model, inputs: model(inputs)
+        return lambda model, inputs: model(**inputs)
+    return lambda model, inputs: model(inputs)
+
+
+def _metrics(given: Any) -> dict[str, Metric]:
+    if given is None:
+        return {}
+    if callable(given):
+        given = [given]
+    if not isinstance(given, Mapping):
+        try:
+            given = {getattr(f, "__name__", type(f).__name__): f for f in given}
+        except TypeError:
+            given = {"metric": given}
+    for name, metric in given.items():
+        if not callable(metric) or isinstance(metric, type):
+            raise ModelError(
+                f"The metric {name!r} is a {type(metric).__name__}. Leave functions of "
+                "(outputs, targets): metrics = {'mae': lambda o, t: (o - t).abs().mean()}."
+            )
+    return {str(name): metric for name, metric in given.items()}
+
+
+def _check_step(function: Any, name: str) -> None:
+    if not callable(function):
+        raise ModelError(
+            f"`{name}` is a {type(function).__name__}. Define it: def {name}(model, batch): …"
+        )
+    try:
+        inspect.signature(function).bind(None, None)
+    except TypeError:
+        raise ModelError(
+            f"`{name}` must take two arguments: def {name}(model, batch): … and return the loss, or a "
+            "dict with the loss under 'loss'."
+        ) from None
+    except ValueError:
+        return
+
+
+def _check_options(task: Task, typed: frozenset[str]) -> None:
+    options = task.options
+    fixed = task.data.train.fixed
+    if "batch_size" in typed and fixed:
+        raise InvalidValue(f"--batch-size cannot be set here: {fixed}")
+    if task.optimizer is not None and options["optimizer"] is not None:
+        raise UsageError(
+            "There are both an `optimizer` in the cell and an --optimizer. Leave one out."
+        )
+    if task.scheduler is not None and options["scheduler"] is not None:
+        raise UsageError(
+            "There are both a `scheduler` in the cell and a --scheduler. Leave one out."
+        )
+    if isinstance(task.optimizer, torch.optim.LBFGS):
+        raise ModelError(
+            "LBFGS evaluates the loss several times a step, so it has no steps to steer between. "
+            "Take another optimizer, such as --optimizer adam."
+        )
+    monitor = options["early_stop"]
+    if monitor and task.data.val is None and monitor.startswith("val_"):
+        raise InvalidValue(
+            f"--early-stop {monitor} needs validation data, and there is none. Give val_data in the "
+            "cell, or a --val-split above 0."
+        )
+    if monitor and task.training_step is None:
+        known = metric_names(task)
+        if monitor not in known:
+            raise losses.unknown_metric(monitor, known)
+    if options["label_smoothing"] and not (task.loss and task.loss.smooths):
+        raise InvalidValue("--label-smoothing works with cross-entropy only. Leave it out.")
+
+
+def metric_names(task: Task) -> list[str]:
+    """The metrics that the declared form measures, as far as they are known beforehand."""
+    names = ["loss"]
+    if task.loss is not None and losses.accuracy(task.loss.kind) is not None:
+        names.append("accuracy")
+    names += task.metrics
+    if task.data.val is not None:
+        names += ["val_" + name for name in names]
+    return names
+
+
+def frozen(function: Any) -> Any:
+    """``function`` with the global names it reads fixed to what they are now.
+
+    Another cell that binds one of them again changes nothing. Functions of the same module
+    that it calls are frozen with it. Anything but a plain function is given back as it is.
+    """
+    if not isinstance(function, types.FunctionType):
+        return function
+    namespace = function.__globals__
+    snapshot = dict(namespace)
+    made: dict[int, types.FunctionType] = {}
+
+    def copy(original: types.FunctionType) -> types.FunctionType:
+        if id(original) in made:
+            return made[id(original)]
+        clone = types.FunctionType(
+            original.__code__,
+            snapshot,
+            original.__name__,
+            original.__defaults__,
+            original.__closure__,
+        )
+        clone.__kwdefaults__ = original.__kwdefaults__
+        clone.__dict__.update(original.__dict__)
+        made[id(original)] = clone
+        for name in _global_names(original.__code__):
+            value = namespace.get(name)
+            if isinstance(value, types.FunctionType) and value.__globals__ is namespace:
+                snapshot[name] = copy(value)
+        return clone
+
+    return copy(function)
+
+
+def _global_names(code: types.CodeType) -> set[str]:
+    names = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names |= _global_names(constant)
+    return names

@@ -1,0 +1,334 @@
+"""The state of a run that trains: everything the loop reads and writes."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nbtrain.engine import device as devices
+from nbtrain.engine import losses, optimizers
+from nbtrain.engine.control import Control
+from nbtrain.engine.draws import Draws
+from nbtrain.engine.early import EarlyStopping, Weights, better_of
+from nbtrain.engine.knobs import Knobs
+from nbtrain.engine.recorder import Recorder
+from nbtrain.engine.regularize import FiniteCheck
+from nbtrain.engine.schedule import Schedule
+from nbtrain.engine.task import Task, metric_names
+from nbtrain.errors import ModelError, UsageError
+from nbtrain.messages import Started, Validated
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is. ``position`` counts the samples of the epoch that were used."""
+
+    step: int = 0
+    updates: int = 0
+    epoch: int = 0
+    position: int = 0
+    samples: int = 0
+    branch: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class Request:
+    """What commands have asked of the loop and it has not done yet."""
+
+    paused: bool = False
+    steps: int = 0
+    evaluate: bool = False
+    stop: str | None = None
+    outcome: Any = None
+    restore: str = "last"
+
+
+class Training:
+    """One run's model, optimizer and place, from `start` to the end and beyond.
+
+    Made on the main thread; everything after that happens on the training thread.
+    """
+
+    def __init__(self, run: str, task: Task, device: torch.device, typed: frozenset[str]) -> None:
+        self.run = run
+        self.task = task
+        self.device = device
+        self.typed = typed
+        self.progress = Progress()
+        self.request = Request()
+        self.draws = Draws(task.seed)
+        self.rebatch = False
+        self.total_steps: int | None = None
+        self.best: Weights | None = None
+        self.best_metrics: dict[str, float] = {}
+        self.measured: dict[str, str] = {}
+        self.actions: list[Any] = []
+        self.newest: dict[tuple[str, str], int] = {}
+        self.clock: float | None = None
+        self.started = False
+        self._gauged = -1.0
+        self._gauges: dict[str, float] = {}
+
+    def start(self, control: Control) -> Started:
+        """Move everything to the device and make the optimizer."""
+        task, options = self.task, self.task.options
+        task.model.to(self.device)
+        task.data.to(self.device)
+        if isinstance(task.loss, losses.Loss) and isinstance(task.loss.function, nn.Module):
+            task.loss.function.to(self.device)
+            if options["label_smoothing"]:
+                task.loss.function.label_smoothing = options["label_smoothing"]
+        if not task.model.training:
+            task.model.train()
+        self.optimizer = self._optimizer()
+        self.parameters: Sequence[nn.Parameter] = [
+            p for p in task.model.parameters() if p.requires_grad
+        ]
+        self.schedule = Schedule(self.optimizer, None, None)
+        self.early = EarlyStopping(
+            monitor=options["early_stop"] or ("val_loss" if task.data.val is not None else "loss"),
+            active=options["early_stop"] is not None,
+            patience=options["patience"],
+            min_delta=options["min_delta"],
+        )
+        self.knobs = Knobs(self)
+        self._launch_knobs()
+        self.replan()
+        given = task.scheduler if task.scheduler is not None else options["scheduler"]
+        self.schedule = Schedule(
+            self.optimizer, given, self.total_steps, mode=better_of(self.early.monitor)
+        )
+        self.knobs.values["lr"] = self.schedule.lr
+        self.recorder = Recorder(self.run, self.device, task.loss)
+        self.finite = FiniteCheck(self.device)
+        self.on_cpu = self.device.type == "cpu"
+        self.by_flag = not self.on_cpu and optimizers.skips_by_flag(self.optimizer)
+        if self.by_flag:
+            self.optimizer.found_inf = self.finite.found  # type: ignore[attr-defined]
+        self.scaler = (
+            torch.amp.GradScaler(self.device.type) if options["precision"] == "fp16" else None
+        )
+        self.measured = {name: better_of(name) for name in metric_names(task)}
+        self.started = True
+        return Started(
+            run=self.run,
+            knobs=dict(self.knobs.values),
+            unsupported=self.knobs.unsupported,
+            layers=tuple(self.knobs.dropout.rates),
+            epoch_samples=task.data.train.samples,
+            total_steps=self.total_steps,
+            parameters=sum(p.numel() for p in task.model.parameters()),
+            metrics=dict(self.measured),
+            monitor=self.early.monitor if self.early.active else None,
+            notes=task.notes,
+        )
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        task, options = self.task, self.task.options
+        settings = {name: options[name] for name in ("lr", "momentum", "weight_decay")}
+        if task.optimizer is None:
+            name = options["optimizer"] or "adam"
+            return optimizers.build(name, task.model.parameters(), self.device, **settings)
+        optimizer = optimizers.from_cell(task.optimizer, task.model)
+        for group in optimizer.param_groups:
+            if settings["lr"] is not None:
+                group["lr"] = settings["lr"]
+            if settings["weight_decay"] is not None:
+                group["weight_decay"] = settings["weight_decay"]
+        if settings["momentum"] is not None:
+            if optimizers.momentum_of(optimizer) is None:
+                raise ModelError(
+                    f"{type(optimizer).__name__} has no momentum. Leave --momentum out."
+                )
+            optimizers.set_momentum(optimizer, settings["momentum"])
+        return optimizer
+
+    def _launch_knobs(self) -> None:
+        """Knobs that act on the model: what was typed takes effect before the first step."""
+        options = self.task.options
+        for name, value in options.items():
+            if name.startswith("dropout.") or (name == "dropout" and name in self.typed):
+                if not self.knobs.dropout.rates:
+                    raise ModelError("--dropout was given, but this model has no dropout layer.")
+                self.knobs.set(name, value if value != 0.0 or name != "dropout" else "off")
+
+    # ── the plan ──────────────────────────────────────────────────────────────────────
+
+    @property
+    def batch_size(self) -> int:
+        """Samples in one step; the whole training set for ``full``."""
+        size = self.knobs.values["batch_size"]
+        if size == "full":
+            samples = self.task.data.train.samples
+            if samples is None:
+                raise UsageError(
+                    "--batch-size full needs data of a known size, and this is a stream."
+                )
+            return samples
+        return int(size)
+
+    def replan(self) -> None:
+        """Count the planned steps again, and let a schedule cover the rest."""
+        p, values = self.progress, self.knobs.values
+        train = self.task.data.train
+        whole = train.steps(self.batch_size)
+        rest = train.steps(self.batch_size, p.position)
+        total = None
+        if whole is not None and rest is not None:
+            left = max(0, values["epochs"] - p.epoch - 1) * whole + rest
+            total = p.step + (left if values["epochs"] > p.epoch else 0)
+        if values["steps"] is not None:
+            total = (
+                values["steps"]
+                if total is None or "epochs" not in self.typed
+                else min(total, values["steps"])
+            )
+        if total != self.total_steps:
+            self.total_steps = total
+            self.schedule.span(p.step, total)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned step is done."""
+        p, values = self.progress, self.knobs.values
+        if values["steps"] is not None:
+            if p.step >= values["steps"]:
+                return True
+            if "epochs" not in self.typed:
+                return False
+        return bool(p.epoch >= values["epochs"])
+
+    # ── what is measured ──────────────────────────────────────────────────────────────
+
+    def known_metrics(self) -> list[str]:
+        """The metrics that were measured so far or will be."""
+        return list(self.measured)
+
+    def compute(
+        self, batch: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, dict[str, Any] | None]:
+        """Forward one batch: loss, outputs and targets (declared form), other named values.
+
+        Raises `ModelError` where a ``training_step`` returns no loss.
+        """
+        task = self.task
+        with devices.autocast(self.device, task.options["precision"]):
+            if task.training_step is not None:
+                loss, extras = named_values(task.training_step(task.model, batch), "training_step")
+                return loss, None, None, extras
+            assert task.loss is not None
+            inputs, targets = task.data.split(batch)
+            outputs = task.call(task.model, inputs)
+            loss = task.loss(outputs, targets)
+        extras = None
+        if task.metrics:
+            with torch.no_grad():
+                extras = {
+                    name: metric(_detached(outputs), targets)
+                    for name, metric in task.metrics.items()
+                }
+        if isinstance(outputs, Tensor) and isinstance(targets, Tensor):
+            return loss, outputs.detach(), targets, extras
+        return loss, None, None, extras
+
+    def batch_of(self, index: int) -> Any:
+        """The batch of the ``index``-th step since the last frame, made again."""
+        p, seen = self.progress, self.recorder.samples
+        sizes = [b - a for a, b in itertools.pairwise([*seen, seen[-1]])]
+        before = seen[index - 1] if index else seen[0] - (sizes[0] if len(sizes) > 1 else 0)
+        batches = self.task.data.train.epoch(
+            p.epoch, batch_size=self.batch_size, start=max(0, p.position - (p.samples - before))
+        )
+        batch, _ = next(iter(batches))
+        batches.close()
+        return batch
+
+    def validated(self, metrics: dict[str, float], best: bool) -> Validated:
+        """The event of one validation."""
+        p = self.progress
+        for name in metrics:
+            self.measured.setdefault(name, better_of(name))
+        return Validated(
+            run=self.run,
+            branch=p.branch,
+            step=p.step,
+            metrics=metrics,
+            samples=p.samples,
+            epoch=p.epoch,
+            best=best,
+        )
+
+    def no_such_monitor(self, measured: dict[str, float]) -> UsageError:
+        """The error for an early-stopping metric that nobody measures."""
+        return losses.unknown_metric(self.early.monitor, list(measured))
+
+    def gauges(self) -> dict[str, float]:
+        """Readings that need no history: ``memory`` in bytes, read once a second."""
+        now = time.perf_counter()
+        if now > self._gauged + 1.0:
+            self._gauged = now
+            self._gauges = {"memory": devices.memory_used(self.device)}
+        return self._gauges
+
+    # ── time ──────────────────────────────────────────────────────────────────────────
+
+    def tick(self) -> None:
+        """Let training time run, or go on running."""
+        now = time.perf_counter()
+        if self.clock is not None:
+            self.progress.seconds += now - self.clock
+        self.clock = now
+
+    def hold_clock(self) -> None:
+        """Stop counting training time."""
+        self.tick()
+        self.clock = None
+
+
+def named_values(result: Any, function: str) -> tuple[Tensor, dict[str, Any] | None]:
+    """The loss and the other named values that a step function returned."""
+    extras: dict[str, Any] | None = None
+    if isinstance(result, dict):
+        extras = {
+            str(name): value.detach() if isinstance(value, Tensor) else float(value)
+            for name, value in result.items()
+            if name != "loss"
+        }
+        if "loss" not in result:
+            have = ", ".join(map(repr, result)) or "nothing"
+            raise ModelError(
+                f"{function} returned a dict without 'loss' (it has {have}). Return {{'loss': loss, …}}."
+            )
+        result = result["loss"]
+    if not isinstance(result, Tensor):
+        raise ModelError(
+            f"{function} returned {_kind(result)}. Return the loss: a tensor of one number that was "
+            "computed from the model's outputs, or a dict that holds it under 'loss'."
+        )
+    if result.numel() != 1:
+        raise ModelError(
+            f"{function} returned a tensor of shape {tuple(result.shape)}; the loss is one number. "
+            "Take its mean: return loss.mean()."
+        )
+    for name, value in (extras or {}).items():
+        if isinstance(value, Tensor) and value.numel() != 1:
+            raise ModelError(
+                f"{function} returned {name!r} as a tensor of shape {tuple(value.shape)}; a metric is "
+                "one number. Take its mean, or leave it out."
+            )
+    return result.reshape(()), extras
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, Tensor) else value

@@ -1,0 +1,449 @@
+"""One run on its trainer thread: from events to journal and history, from start to end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nbtrain import messages as m
+from nbtrain.engine import device as devices
+from nbtrain.engine.checkpoint import Writer
+from nbtrain.engine.loop import Loop
+from nbtrain.engine.ownership import Ownership, plain_copy
+from nbtrain.engine.predict import predict
+from nbtrain.engine.task import Task
+from nbtrain.engine.training import Training
+from nbtrain.errors import CommandRejected, NbtrainError, UsageError
+from nbtrain.runs import failure
+from nbtrain.runs.inbox import Inbox
+from nbtrain.runs.interpreter import Contention
+from nbtrain.runs.output import capture
+from nbtrain.runs.trainer import Trainer
+from nbtrain.spec import Spec
+from nbtrain.states import LIVE
+from nbtrain.store.catalog import RunFolder
+from nbtrain.store.history import History
+
+_BUSY = (
+    "Another cell keeps Python busy, so training gets fewer turns. They were made shorter while "
+    "that lasts."
+)
+_SNAPSHOT_SECONDS = 60.0
+
+
+class Execution:
+    """Holds everything one run is made of, and does it.
+
+    `launch` puts it in line for its device; everything from `_begin` on happens on the
+    trainer thread. The trainer never prints, draws, or touches a widget: what happens goes
+    into journal and history, and ``changed`` is told that there is something new.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        task: Task,
+        device: torch.device,
+        folder: RunFolder,
+        trainer: Trainer,
+        changed: Callable[[], None],
+    ) -> None:
+        self.spec, self.task, self.device = spec, task, device
+        self.folder, self.trainer, self.changed = folder, trainer, changed
+        self.history = History()
+        self.inbox = Inbox(self._emit)
+        self.training = Training(folder.id, task, device, frozenset(spec.given))
+        self.ownership = Ownership(task.model, spec.name, self._snapshot)
+        self.ownership.notify = self._notify_once
+        self.error: BaseException | None = None
+        self.ended = threading.Event()
+        self._writing = threading.RLock()
+        self._answers: dict[str, Callable[[], None]] = {}
+        self._lines: list[m.Logged] = []
+        self._said: set[str] = set()
+        self._contention = Contention(self._tell_busy)
+        self._saver = Writer(folder.path / "checkpoints") if folder.path is not None else None
+        self._storage_problem: str | None = None
+        self._modes: list[tuple[nn.Module, bool]] = []
+
+    # ── events out ────────────────────────────────────────────────────────────────────
+
+    def _emit(self, event: m.Event) -> None:
+        """Into the journal, then into the history. Never raises for the disk's sake."""
+        with self._writing:
+            if self._lines and not isinstance(event, m.Logged):
+                self._flush_lines()
+            self.folder.journal.append(event)
+            self.history.apply(event)
+        if isinstance(event, (m.Applied, m.Rejected)):
+            answered = self._answers.get(event.command)
+            if answered is not None:
+                answered()
+        elif isinstance(event, m.Stepped):
+            self._contention.look()
+            self._watch_storage()
+        self.changed()
+
+    def _say(self, topic: str, text: str, level: str = "warning") -> None:
+        place: dict[str, Any] = {"run": self.folder.id, **self._place()}
+        self._emit(m.Noticed(topic=topic, text=text, level=level, **place))  # type: ignore[arg-type]
+
+    def _place(self) -> dict[str, int]:
+        p = self.training.progress
+        return {"branch": p.branch, "step": p.step}
+
+    def _tell_busy(self, busy: bool) -> None:
+        self._say("interpreter", _BUSY if busy else "", "info")
+
+    def _notify_once(self, text: str) -> None:
+        """A call of the user's model went elsewhere: say so under the cell, once."""
+        if text not in self._said:
+            self._said.add(text)
+            import warnings
+
+            warnings.warn(text, stacklevel=3)
+
+    def _watch_storage(self) -> None:
+        problem = self.folder.journal.error
+        if problem != self._storage_problem:
+            self._storage_problem = problem
+            self._say("store", f"{problem} The run lives in memory meanwhile." if problem else "")
+
+    def _log(self, stream: str, text: str, replace: bool) -> None:
+        """A line that the user's code wrote; sent with the next frame."""
+        event = m.Logged(
+            run=self.folder.id, stream=stream, text=text, replace=replace, **self._place()
+        )
+        with self._writing:
+            last = self._lines[-1] if self._lines else None
+            if last is not None and replace and last.replace and last.stream == stream:
+                self._lines[-1] = event
+            else:
+                self._lines.append(event)
+            if len(self._lines) > 1000 or event.time - self._lines[0].time > 0.1:
+                self._flush_lines()
+                self.changed()
+
+    def _flush_lines(self) -> None:
+        lines, self._lines = self._lines, []
+        for event in _joined(lines):
+            self.folder.journal.append(event)
+            self.history.apply(event)
+
+    def on_answer(self, command: str, answered: Callable[[], None]) -> Callable[[], None]:
+        """Have ``answered`` called when the command is; returns how to stop that."""
+        self._answers[command] = answered
+        return lambda: self._answers.pop(command, None) and None
+
+    # ── commands in ───────────────────────────────────────────────────────────────────
+
+    def send(self, command: m.Command) -> None:
+        """Leave ``command`` for the run, whatever state it is in."""
+        if not self.inbox.send(command):
+            return
+        if self.history.state == "queued" and isinstance(command, m.Stop):
+            if self.trainer.withdraw(self.folder.id):
+                self.inbox.take()
+                with self._writing:
+                    self._applied(command)
+                    self._finish("stopped", "stopped before it began", None)
+        elif self.history.state == "finished":
+            if isinstance(command, m.Resume) and command.share:
+                self.trainer = Trainer(self.spec.name)
+            self.trainer.submit(self.folder.id, self._attend)
+
+    def _applied(self, command: m.Command) -> None:
+        self._emit(
+            m.Applied(
+                run=self.folder.id,
+                command=command.id,
+                action=type(command).__name__,
+                sender=command.sender,
+                **self._place(),
+            )
+        )
+
+    def replaces(self, run: str, number: int) -> None:
+        """Say that this run's cell stopped an older run, which may go on beside it."""
+        text = f"This cell ran again, so {self.spec.name}@{number} was stopped."
+        self._say(f"replaces:{run}", text, "info")
+
+    # ── on the trainer thread ─────────────────────────────────────────────────────────
+
+    def launch(self, behind: str | None) -> None:
+        """Get in line for the device. Called on the main thread.
+
+        Raises `ModelError` if another live run trains the model.
+        """
+        self.ownership.take()
+        run = self.folder.id
+        name, number = self.spec.name, self.folder.number
+        self._emit(m.Created(run=run, name=name, number=number, spec=self.spec.to_json()))
+        if self.folder.problem:
+            self._say("store", self.folder.problem)
+        if behind is not None:
+            self._emit(m.Queued(run=run, device=str(self.device), behind=behind))
+        self.trainer.submit(run, self._begin)
+
+    def _begin(self) -> None:
+        run, device = self.folder.id, self.device
+        self._emit(m.Starting(run=run, device=str(device), device_name=devices.name_of(device)))
+        with capture(self._log), self.training.draws.here(), self.ownership.here():
+            try:
+                self._emit(self.training.start(self.inbox))
+                self.task.data.notes.listener = lambda text: self._say("data", text, "info")
+                self._train()
+            except BaseException as error:  # whatever ends a run is told, none is lost
+                self._fail(error)
+
+    def _train(self) -> None:
+        loop = Loop(self.training, self.inbox, self._saver)
+        try:
+            loop.run()
+        except BaseException:
+            # The steps before the error belong to the record; a broken device may refuse
+            # even to copy them, and must not hide what broke it.
+            with suppress(Exception):
+                loop.emit_block()
+            raise
+        self._conclude()
+
+    def _conclude(self) -> None:
+        """The plan is done, or something ended it: best weights back, last checkpoint."""
+        t, request = self.training, self.training.request
+        restored = t.progress.step
+        if request.restore == "best" and t.best is not None:
+            t.best.restore(self.task.model)
+            restored = t.best.step
+        if self._saver is not None and t.progress.step:
+            self._saver.last(t, self._emit)
+        reason = request.stop or _planned(t)
+        failed = request.outcome == "failed"
+        self._finish(
+            request.outcome or "completed", reason, restored, error=reason if failed else None
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        t = self.training
+        if devices.is_out_of_memory(error):
+            size = t.knobs.values["batch_size"] if t.started else self.task.options["batch_size"]
+            explained = devices.out_of_memory(error, self.device, size)
+            explained.__cause__ = error
+            error = explained
+        message, frames = failure.describe(error)
+        self.error = error
+        failure.let_go(error)
+        if t.started:
+            t.optimizer.zero_grad()
+        devices.release_memory(self.device)
+        self._finish("failed", message.splitlines()[0], None, error=message, traceback=frames)
+
+    def _finish(
+        self,
+        outcome: m.Outcome,
+        reason: str,
+        restored: int | None,
+        error: str | None = None,
+        traceback: str | None = None,
+    ) -> None:
+        self._contention.end()
+        self.task.data.close()
+        self._rest()
+        self._emit(
+            m.Finished(
+                run=self.folder.id,
+                outcome=outcome,
+                reason=reason,
+                restored=restored,
+                error=error,
+                traceback=traceback,
+                **self._place(),
+            )
+        )
+        self.folder.journal.flush()
+        self.ended.set()
+
+    def _rest(self) -> None:
+        """The model is the user's again, ready to be used."""
+        self.ownership.release()
+        self._modes = [(module, module.training) for module in self.task.model.modules()]
+        self.task.model.eval()
+
+    def _attend(self) -> None:
+        """Commands came after the end: obey what can be, and go on if one asks for it."""
+        t = self.training
+        commands = self.inbox.take().commands
+        if not commands:
+            return
+        refused = self._cannot_go_on()
+        if refused is not None:
+            for command in commands:
+                self._reject(command, refused)
+            return
+        try:
+            self.ownership.take()
+        except NbtrainError as error:
+            for command in commands:
+                self._reject(command, str(error))
+            return
+        with capture(self._log), t.draws.here(), self.ownership.here():
+            try:
+                if self._wakes(commands):
+                    self._train()
+                else:
+                    self._rest()
+            except BaseException as error:  # as in _begin
+                self._fail(error)
+
+    def _wakes(self, commands: tuple[m.Command, ...]) -> bool:
+        """Obey ``commands`` on the finished run. Returns whether it goes on training."""
+        t = self.training
+        resumed = False
+        planned = (t.knobs.values["epochs"], t.knobs.values["steps"])
+        for module, mode in self._modes:
+            module.training = mode
+        loop = Loop(t, _Quietly(self.inbox), self._saver)
+        t.request = type(t.request)()
+        for command in commands:
+            if isinstance(command, (m.Resume, m.OneStep)):
+                if t.complete:
+                    self._reject(command, "every planned step is done; set epochs higher to go on")
+                else:
+                    resumed = True
+                    self._applied(command)
+                    t.request.steps = command.count if isinstance(command, m.OneStep) else 0
+            elif isinstance(command, (m.Pause, m.Stop)):
+                self._reject(command, "the run has finished")
+            else:
+                loop.commands.obey([command])
+        replanned = planned != (t.knobs.values["epochs"], t.knobs.values["steps"])
+        extended = replanned and not t.complete
+        if not (extended or resumed):
+            return False
+        self.ended.clear()
+        t.early.waited = 0
+        run, place = self.folder.id, self._place()
+        if extended:
+            self._emit(m.Extended(run=run, epochs=t.knobs.values["epochs"], **place))
+        else:
+            self._emit(m.Resumed(run=run, **place))
+        if t.request.steps:
+            # The loop counts a step done at its first control point.
+            t.request.steps += 1
+        return True
+
+    def _reject(self, command: m.Command, reason: str) -> None:
+        self._emit(
+            m.Rejected(
+                run=self.folder.id,
+                command=command.id,
+                action=type(command).__name__,
+                sender=command.sender,
+                reason=reason,
+                knob=getattr(command, "knob", None),
+                **self._place(),
+            )
+        )
+
+    def _cannot_go_on(self) -> str | None:
+        if not self.training.started:
+            return "the run ended before it began; run its cell again"
+        if self.history.outcome == "failed":
+            return "the run failed; mend what its error says and run its cell again"
+        return None
+
+    # ── the model ─────────────────────────────────────────────────────────────────────
+
+    def _between_steps(self, function: Callable[[], Any]) -> Any:
+        """``function()`` where the model stands still; on the asker's thread if nobody
+        trains it."""
+        if self.history.state not in ("running", "paused", "starting") or self.trainer.here():
+            return function()
+        future = self.inbox.between_steps(function)
+        ended = self.ended
+        while not future.done():
+            if ended.wait(0.05) and not future.done():
+                # It ended meanwhile: nobody will come to answer.
+                return function()
+        return future.result()
+
+    def _snapshot(self) -> nn.Module:
+        copied: nn.Module = self._between_steps(lambda: plain_copy(self.task.model))
+        return copied.eval()
+
+    def model(self) -> nn.Module:
+        return self._snapshot() if self.history.state in LIVE else self.task.model
+
+    def best_model(self) -> nn.Module:
+        def best() -> nn.Module:
+            weights = self.training.best
+            if weights is None:
+                raise UsageError(
+                    "There are no best weights yet: they are chosen at each validation. Wait for "
+                    "the first one, or call evaluate()."
+                )
+            copied = plain_copy(self.task.model)
+            weights.restore(copied)
+            return copied.eval()
+
+        found: nn.Module = self._between_steps(best)
+        return found
+
+    def predict(self, inputs: Any, raw: bool) -> Tensor:
+        return predict(self.task, self.model(), self.device, inputs, raw)
+
+    def save_weights(self, path: Path) -> Path:
+        from safetensors.torch import save_model
+
+        if path.suffix != ".safetensors":
+            path = path.with_name(path.name + ".safetensors")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_model(self._snapshot(), str(path))
+        except OSError as error:
+            raise CommandRejected(
+                f"{path} cannot be written ({error.strerror or error}). Choose another folder."
+            ) from None
+        return path
+
+
+class _Quietly:
+    """The inbox of a finished run: it emits, and has no further commands."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.emit = inbox.emit
+        self.decide = inbox.decide
+
+
+def _planned(t: Training) -> str:
+    epochs = t.progress.epoch
+    if t.knobs.values["steps"] is not None and t.progress.step >= t.knobs.values["steps"]:
+        return f"all {t.progress.step} steps done"
+    return f"all {epochs} epochs done" if epochs != 1 else "the epoch is done"
+
+
+def _joined(lines: list[m.Logged]) -> list[m.Logged]:
+    """Neighbouring lines of one stream as one event."""
+    joined: list[m.Logged] = []
+    for event in lines:
+        last = joined[-1] if joined else None
+        if last is not None and last.stream == event.stream and not event.replace:
+            text = f"{last.text}\n{event.text}"
+            joined[-1] = m.Logged(
+                run=event.run,
+                branch=event.branch,
+                step=event.step,
+                time=last.time,
+                stream=event.stream,
+                text=text,
+                replace=last.replace,
+            )
+        else:
+            joined.append(event)
+    return joined

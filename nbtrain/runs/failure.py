@@ -1,0 +1,46 @@
+"""What a user's own exception looks like to the user."""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from nbtrain.errors import NbtrainError
+
+_OURS = str(Path(__file__).resolve().parent.parent)
+
+
+def describe(error: BaseException) -> tuple[str, str | None]:
+    """The message of ``error``, and the user's own frames as text.
+
+    An error that we raised on purpose says everything in its message; the traceback of any
+    other begins with the user's first frame.
+    """
+    if isinstance(error, NbtrainError):
+        return str(error), None
+    frames = users_frames(error)
+    text = "".join(traceback.format_exception(type(error), error, frames))
+    message = "".join(traceback.format_exception_only(type(error), error)).strip()
+    return message, text
+
+
+def users_frames(error: BaseException) -> TracebackType | None:
+    """The traceback from the first frame that is not ours; all of it if every frame is."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_OURS):
+        frame = frame.tb_next
+    return frame or error.__traceback__
+
+
+def let_go(error: BaseException) -> None:
+    """Free what the frames of ``error`` hold: a failed run's tensors can be gigabytes."""
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        one = pending.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        pending += [one.__cause__, one.__context__]

@@ -1,0 +1,51 @@
+"""How a run reaches whoever shows it: one registered presenter, never an import."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from nbtrain.runs.run import Run
+
+
+class Presenter(Protocol):
+    """Shows runs: as a panel in a notebook, as a progress bar in a terminal.
+
+    ``waits`` says whether `nbtrain.train` returns only at the run's end.
+    """
+
+    waits: bool
+
+    def show(self, run: Run) -> None:
+        """Begin to show ``run``. Returns at once."""
+        ...
+
+    def panel(self, run: Run) -> Any:
+        """What shows ``run``, as an object to display again."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    waits = True
+
+    def show(self, run: Run) -> None:
+        return None
+
+    def panel(self, run: Run) -> Any:
+        return None
+
+
+_current: Presenter = Silent()
+
+
+def register(presenter: Presenter | None) -> None:
+    """Let ``presenter`` show every run from here on; None shows none."""
+    global _current
+    _current = presenter or Silent()
+
+
+def current() -> Presenter:
+    """The presenter that shows runs."""
+    return _current

@@ -1,0 +1,140 @@
+"""The runs of this process: by name, by id, and the threads that train them."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import torch
+
+from nbtrain import messages as m
+from nbtrain.errors import NbtrainError, UnknownName
+from nbtrain.runs.run import Run
+from nbtrain.runs.trainer import Trainer
+from nbtrain.store.catalog import Store
+
+_PULSE_SECONDS = 1.0
+_RENEW_EVERY = 5
+
+_lock = threading.RLock()
+_runs: dict[str, list[Run]] = {}
+_trainers: dict[str, Trainer] = {}
+_subscribers: list[Callable[[], None]] = []
+_pulse: threading.Thread | None = None
+
+
+def store() -> Store:
+    """Where this process keeps its runs; found out once and fixed from then on."""
+    return Store.locate()
+
+
+def trainer(device: torch.device) -> Trainer:
+    """The thread that trains on ``device``."""
+    with _lock:
+        return _trainers.setdefault(str(device), Trainer(str(device)))
+
+
+def add(run: Run) -> None:
+    """Remember ``run``: the latest of its name, and the one before it, stay in memory."""
+    with _lock:
+        others = [r for r in _runs.get(run.name, []) if r.live][-8:] or _runs.get(run.name, [])[-1:]
+        _runs[run.name] = [*others, run]
+    _beat()
+
+
+def live() -> list[Run]:
+    """The runs that have not finished, oldest first."""
+    return [run for run in everything() if run.live]
+
+
+def everything() -> list[Run]:
+    """The runs in memory, oldest first."""
+    with _lock:
+        found = [run for runs in _runs.values() for run in runs]
+    return sorted(found, key=lambda run: run.history.created)
+
+
+def find(ref: str) -> Run | None:
+    """The run in memory that ``ref`` means: a name, ``name@2``, or an id; else None."""
+    with _lock:
+        latest = _runs.get(ref)
+        if latest:
+            return latest[-1]
+    for run in everything():
+        if ref in (run.id, f"{run.name}@{run.number}"):
+            return run
+    return None
+
+
+def get(ref: str) -> Run:
+    """The run in memory that ``ref`` means. Raises `UnknownName` with the nearest."""
+    run = find(ref)
+    if run is None:
+        known = [name for name, runs in _runs.items() if runs]
+        raise UnknownName("run", ref, known, "" if known else "Start one with %%train.")
+    return run
+
+
+def subscribe(callback: Callable[[], None]) -> Callable[[], None]:
+    """Have ``callback`` called after events, on the thread they happen on: it should only
+    set a flag. Returns how to stop that."""
+    _subscribers.append(callback)
+
+    def unsubscribe() -> None:
+        with suppress(ValueError):
+            _subscribers.remove(callback)
+
+    return unsubscribe
+
+
+def changed() -> None:
+    """Tell the subscribers that something happened."""
+    for callback in tuple(_subscribers):
+        callback()
+
+
+def stop_all(timeout: float) -> list[Run]:
+    """Stop every live run at a step boundary, with its last weights and a checkpoint.
+
+    Waits ``timeout`` seconds at most, and returns the runs that had not ended by then.
+    """
+    running = live()
+    for run in running:
+        with suppress(NbtrainError):
+            run.send(m.Stop(restore="last", early=False, sender="shutdown"))
+    until = time.monotonic() + timeout
+    for run in running:
+        with suppress(TimeoutError, NbtrainError):
+            run.wait(max(0.0, until - time.monotonic()))
+    return [run for run in running if run.live]
+
+
+def _beat() -> None:
+    """Keep a thread that writes what waits and renews the leases, while any run lives."""
+    global _pulse
+    with _lock:
+        if _pulse is None:
+            _pulse = threading.Thread(target=_beating, name="nbtrain pulse", daemon=True)
+            _pulse.start()
+
+
+def _beating() -> None:
+    global _pulse
+    count = 0
+    wake = threading.Event()
+    while True:
+        wake.wait(_PULSE_SECONDS)
+        count += 1
+        with _lock:
+            running = live()
+            if not running:
+                _pulse = None
+                return
+        for run in running:
+            run.beat(renew=count % _RENEW_EVERY == 0)
+
+
+atexit.register(stop_all, 5.0)

@@ -1,0 +1,65 @@
+"""The threads that train: one per device, runs one after another."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Callable
+
+
+class Trainer:
+    """Works off jobs in order on a thread of its own, which lives while there are any.
+
+    The thread is a daemon, so that a run never keeps the process alive; whoever ends the
+    process stops the runs first.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._jobs: deque[tuple[str, Callable[[], None]]] = deque()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._now: str | None = None
+
+    def submit(self, owner: str, job: Callable[[], None]) -> None:
+        """Have ``job`` done after those before it. ``job`` must not raise."""
+        with self._lock:
+            self._jobs.append((owner, job))
+            if self._thread is None:
+                # A context of its own: what the job prints belongs to no cell.
+                context = contextvars.Context()
+                self._thread = threading.Thread(
+                    target=context.run, args=(self._work,), name=f"nbtrain {self.name}", daemon=True
+                )
+                self._thread.start()
+
+    def withdraw(self, owner: str) -> bool:
+        """Take a job back that has not begun. False if it has."""
+        with self._lock:
+            for item in self._jobs:
+                if item[0] == owner:
+                    self._jobs.remove(item)
+                    return True
+        return False
+
+    @property
+    def holder(self) -> str | None:
+        """The owner of the last job in line, behind which a new one would wait."""
+        with self._lock:
+            return self._jobs[-1][0] if self._jobs else self._now
+
+    def here(self) -> bool:
+        """Whether this is the training thread."""
+        return threading.current_thread() is self._thread
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._jobs:
+                    self._thread = self._now = None
+                    return
+                self._now, job = self._jobs.popleft()
+            job()
+            # The job's closure holds the model; the next job may take as long as it likes.
+            del job
