@@ -1,0 +1,43 @@
+/** Tells a screen reader what changed, in the words that the panel shows. */
+
+import { memo, useEffect, useRef, useState } from 'react';
+
+import { stateWord } from './header';
+import { useModel, useView } from './hooks';
+import { answerText } from './knob';
+import type { PanelModel } from './model';
+
+export const Announcer = memo(function Announcer({ model }: { model: PanelModel }) {
+  const state = useView(model, 'state');
+  const values = useView(model, 'values');
+  const rejected = useModel(model, ({ client }) => client.rejected);
+  const said = useRef({ word: stateWord(state), values, rejected });
+  const [text, setText] = useState('');
+  useEffect(() => {
+    const news: string[] = [];
+    const word = stateWord(state);
+    if (word !== said.current.word) {
+      news.push(`The run is ${word}.`);
+    }
+    for (const knob of model.state.view.knobs) {
+      const value = values[knob.name];
+      if (value && value.step !== null && value.command !== said.current.values[knob.name]?.command) {
+        news.push(`${knob.label}: ${answerText(knob, value)}.`);
+      }
+    }
+    for (const [target, reason] of rejected) {
+      if (said.current.rejected.get(target) !== reason) {
+        news.push(reason);
+      }
+    }
+    said.current = { word, values, rejected };
+    if (news.length > 0) {
+      setText(news.join(' '));
+    }
+  }, [model, state, values, rejected]);
+  return (
+    <div className="nbt-hidden" role="status" aria-live="polite">
+      {text}
+    </div>
+  );
+});

@@ -1,0 +1,307 @@
+/** The charts' Bokeh figures: built once from the kernel's document, then only filled. */
+
+import { Document, type DocJson } from '@bokeh/bokehjs/build/js/lib/document';
+import { add_document_standalone } from '@bokeh/bokehjs/build/js/lib/embed/standalone';
+import '@bokeh/bokehjs/build/js/lib/models/main';
+import { BoxAnnotation } from '@bokeh/bokehjs/build/js/lib/models/annotations/box_annotation';
+import { Legend } from '@bokeh/bokehjs/build/js/lib/models/annotations/legend';
+import { Axis } from '@bokeh/bokehjs/build/js/lib/models/axes/axis';
+import { BasicTickFormatter } from '@bokeh/bokehjs/build/js/lib/models/formatters/basic_tick_formatter';
+import { LogTickFormatter } from '@bokeh/bokehjs/build/js/lib/models/formatters/log_tick_formatter';
+import { Line } from '@bokeh/bokehjs/build/js/lib/models/glyphs/line';
+import { Scatter } from '@bokeh/bokehjs/build/js/lib/models/glyphs/scatter';
+import { Text } from '@bokeh/bokehjs/build/js/lib/models/glyphs/text';
+import { VArea } from '@bokeh/bokehjs/build/js/lib/models/glyphs/varea';
+import { VSpan } from '@bokeh/bokehjs/build/js/lib/models/glyphs/vspan';
+import { Grid } from '@bokeh/bokehjs/build/js/lib/models/grids/grid';
+import { Plot, type PlotView } from '@bokeh/bokehjs/build/js/lib/models/plots/plot';
+import { Range1d } from '@bokeh/bokehjs/build/js/lib/models/ranges/range1d';
+import { GlyphRenderer } from '@bokeh/bokehjs/build/js/lib/models/renderers/glyph_renderer';
+import { LinearScale } from '@bokeh/bokehjs/build/js/lib/models/scales/linear_scale';
+import { LogScale } from '@bokeh/bokehjs/build/js/lib/models/scales/log_scale';
+import { ColumnDataSource } from '@bokeh/bokehjs/build/js/lib/models/sources/column_data_source';
+import { BasicTicker } from '@bokeh/bokehjs/build/js/lib/models/tickers/basic_ticker';
+import { LogTicker } from '@bokeh/bokehjs/build/js/lib/models/tickers/log_ticker';
+import { BoxZoomTool } from '@bokeh/bokehjs/build/js/lib/models/tools/gestures/box_zoom_tool';
+
+import type { Curve } from './curves';
+import type { Palette } from './palette';
+import type { Chart, Role } from './protocol';
+
+/** Where a chart's frame lies in its host, in pixels. */
+export interface Box {
+  readonly left: number;
+  readonly top: number;
+  readonly width: number;
+  readonly height: number;
+}
+
+export interface Mark {
+  readonly x: number;
+  readonly undone: boolean;
+}
+
+const BAND = 0.16;
+const HEIGHT = 200;
+const FONT = { size: '11px', family: 'var(--jp-ui-font-family, sans-serif)' };
+
+/** The figures of one view. They know curves, marks and colours, and nothing of the run. */
+export class Figures {
+  private readonly x = new Range1d({ start: 0, end: 1 });
+  private readonly plots = new Map<string, Plot>();
+  private readonly views = new Map<string, PlotView>();
+  private readonly roles = new Map<string, Role>();
+  private own = false;
+  private home: [number, number] = [0, 1];
+
+  /** Whether the user has zoomed in; the horizontal axis then stays where it is. */
+  zoomed = false;
+
+  private constructor(
+    private readonly document: Document,
+    charts: readonly Chart[],
+    /** Called when a frame has moved or its axis runs elsewhere. */
+    private readonly moved: () => void
+  ) {
+    for (const chart of charts) {
+      const plot = document.get_model_by_name(`chart:${chart.id}`);
+      if (plot instanceof Plot) {
+        this.plots.set(chart.id, plot);
+        for (const { name, role } of chart.series) {
+          this.roles.set(name, role);
+        }
+      }
+    }
+  }
+
+  /**
+   * Draw the figures of `json` into `hosts`, one a chart. The kernel describes glyphs and
+   * sources; title, legend, labels and what hovering reads are the page's own text.
+   */
+  static async draw(
+    json: object,
+    charts: readonly Chart[],
+    hosts: ReadonlyMap<string, HTMLElement>,
+    palette: Palette,
+    moved: () => void
+  ): Promise<Figures> {
+    const document = Document.from_json(json as DocJson);
+    const figures = new Figures(document, charts, moved);
+    document.clear();
+    const elements: HTMLElement[] = [];
+    for (const [id, plot] of figures.plots) {
+      const host = hosts.get(id);
+      if (host) {
+        figures.prepare(plot);
+        document.add_root(plot);
+        elements.push(host);
+      }
+    }
+    figures.paint(palette);
+    const views = await add_document_standalone(document, elements[0] ?? globalThis.document.body, elements);
+    for (const [id, plot] of figures.plots) {
+      const view = views.find_one(plot);
+      if (view) {
+        figures.views.set(id, view as PlotView);
+        const { inner_width, inner_height } = plot.properties;
+        inner_width.change.connect(() => moved());
+        inner_height.change.connect(() => moved());
+      }
+    }
+    figures.x.change.connect(() => figures.ranged());
+    moved();
+    return figures;
+  }
+
+  /** Fill a series; what has no figure is passed over. */
+  setCurve(name: string, { x, low, high, mean }: Curve): void {
+    this.fill(`series:${name}`, { x, low, high, mean });
+  }
+
+  setMarks(marks: readonly Mark[]): void {
+    this.fill('marks', {
+      x: marks.map(mark => mark.x),
+      label: marks.map(() => ''),
+      alpha: marks.map(mark => (mark.undone ? 0.35 : 1))
+    });
+  }
+
+  setBest(chart: string, points: readonly { x: number; y: number }[]): void {
+    this.fill(`best:${chart}`, { x: points.map(({ x }) => x), y: points.map(({ y }) => y) });
+  }
+
+  setHorizon(chart: string, horizon: { from: number; to: number } | null): void {
+    const box = this.document.get_model_by_name(`horizon:${chart}`);
+    if (box instanceof BoxAnnotation) {
+      box.setv({ visible: horizon !== null, left: horizon?.from ?? 0, right: horizon?.to ?? 0 });
+    }
+  }
+
+  /** Let the horizontal axis end at `end`, unless the user has zoomed. */
+  setEnd(end: number): void {
+    this.home = [0, end];
+    if (!this.zoomed) {
+      this.move(this.home);
+    }
+  }
+
+  /** Back from the user's zoom. */
+  unzoom(): void {
+    this.zoomed = false;
+    this.move(this.home);
+    this.moved();
+  }
+
+  /** The part of the horizontal axis that is shown. */
+  get window(): [number, number] {
+    return [this.x.start, this.x.end];
+  }
+
+  setVertical(chart: string, [start, end]: [number, number]): void {
+    const range = this.plots.get(chart)?.y_range;
+    if (range instanceof Range1d && (range.start !== start || range.end !== end)) {
+      range.setv({ start, end });
+    }
+  }
+
+  setLog(chart: string, log: boolean): void {
+    const plot = this.plots.get(chart);
+    if (!plot || plot.y_scale instanceof LogScale === log) {
+      return;
+    }
+    for (const axis of plot.left) {
+      if (axis instanceof Axis) {
+        const ticker = log ? new LogTicker({ desired_num_ticks: 4 }) : new BasicTicker({ desired_num_ticks: 4 });
+        const formatter = log ? new LogTickFormatter({ min_exponent: 3 }) : new BasicTickFormatter();
+        axis.setv({ ticker, formatter });
+      }
+    }
+    plot.y_scale = log ? new LogScale() : new LinearScale();
+  }
+
+  /** Colour everything by `palette`. */
+  paint(palette: Palette): void {
+    for (const plot of this.plots.values()) {
+      plot.setv({
+        background_fill_color: null,
+        border_fill_color: null,
+        outline_line_color: null
+      });
+      for (const axis of [...plot.left, ...plot.below]) {
+        if (axis instanceof Axis) {
+          const vertical = plot.left.includes(axis);
+          axis.setv({
+            axis_line_color: vertical ? null : palette.axis,
+            major_tick_line_color: null,
+            minor_tick_line_color: null,
+            major_label_text_color: palette.muted,
+            major_label_text_font_size: FONT.size,
+            axis_label: null
+          });
+        }
+      }
+      for (const grid of plot.center) {
+        if (grid instanceof Grid) {
+          grid.setv({ grid_line_color: palette.grid, minor_grid_line_color: null });
+        }
+      }
+      for (const renderer of plot.renderers) {
+        if (renderer instanceof GlyphRenderer) {
+          this.colour(renderer, palette);
+        }
+      }
+    }
+  }
+
+  /** Where the frame of `chart` lies in its host. */
+  box(chart: string): Box | null {
+    const bbox = this.views.get(chart)?.frame.bbox;
+    return bbox && bbox.width > 0
+      ? { left: bbox.left, top: bbox.top, width: bbox.width, height: bbox.height }
+      : null;
+  }
+
+  dispose(): void {
+    this.document.clear();
+    for (const view of this.views.values()) {
+      view.remove();
+    }
+    this.views.clear();
+    this.plots.clear();
+  }
+
+  private prepare(plot: Plot): void {
+    plot.setv({
+      title: null,
+      x_range: this.x,
+      y_range: new Range1d({ start: 0, end: 1 }),
+      height: HEIGHT,
+      sizing_mode: 'stretch_width',
+      toolbar_location: null,
+      min_border_left: 52,
+      min_border_right: 16,
+      min_border_top: 6,
+      min_border_bottom: 24,
+      center: plot.center.filter(item => !(item instanceof Legend))
+    });
+    const zoom = plot.toolbar.tools.find(tool => tool instanceof BoxZoomTool);
+    plot.toolbar.setv({
+      tools: [zoom ?? new BoxZoomTool({ dimensions: 'width' })],
+      active_scroll: null
+    });
+    for (const renderer of plot.renderers) {
+      // The labels of the marks are the page's own text, placed so that none collide.
+      if (renderer instanceof GlyphRenderer && renderer.glyph instanceof Text) {
+        renderer.visible = false;
+      }
+    }
+  }
+
+  private colour(renderer: GlyphRenderer, palette: Palette): void {
+    const { glyph, data_source } = renderer;
+    const name = data_source.name ?? '';
+    const role = this.roles.get(name.replace(/^series:/, '')) ?? 'train';
+    if (glyph instanceof VArea) {
+      glyph.setv({ fill_color: palette[role], fill_alpha: BAND });
+    } else if (glyph instanceof Line) {
+      glyph.setv({
+        line_color: palette[role],
+        line_width: role === 'train' ? 1.6 : 2,
+        line_dash: role === 'train' ? [] : [6, 3]
+      });
+    } else if (glyph instanceof VSpan) {
+      glyph.setv({
+        line_color: palette.mark,
+        line_alpha: { field: 'alpha' },
+        line_dash: [3, 3],
+        line_width: 1
+      });
+    } else if (glyph instanceof Scatter) {
+      glyph.setv({ fill_color: palette.validation, line_color: palette.surface, size: 15 });
+    }
+  }
+
+  private fill(name: string, data: Record<string, ArrayLike<unknown>>): void {
+    const source = this.document.get_model_by_name(name);
+    if (source instanceof ColumnDataSource) {
+      source.data = data as ColumnDataSource['data'];
+    }
+  }
+
+  private move([start, end]: [number, number]): void {
+    if (this.x.start === start && this.x.end === end) {
+      return;
+    }
+    this.own = true;
+    this.x.setv({ start, end });
+    this.own = false;
+    this.moved();
+  }
+
+  private ranged(): void {
+    if (!this.own) {
+      this.zoomed = true;
+      this.moved();
+    }
+  }
+}

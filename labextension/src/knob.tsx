@@ -1,0 +1,408 @@
+/** One knob: its control, its exact value, and what the run answered. */
+
+import { memo, useEffect, useId, useMemo, useRef, useState } from 'react';
+
+import { Drag } from './drag';
+import { isOff, knobValue, number } from './format';
+import { useModel } from './hooks';
+import type { Value } from './messages';
+import type { PanelModel } from './model';
+import type { Knob, KnobValue } from './protocol';
+import { travel } from './scale';
+
+export interface Props {
+  model: PanelModel;
+  knob: Knob;
+  /** Why no knob can be set now, or null. */
+  closed: string | null;
+}
+
+export const KnobRow = memo(function KnobRow({ model, knob, closed }: Props) {
+  const id = useId();
+  const target = `knob:${knob.name}`;
+  const known = useModel(model, ({ state }) => state.view.values[knob.name]);
+  const value = useStable(known);
+  const pending = useModel(model, ({ client }) => client.pending.get(target));
+  const [wish, setWish] = useState<{ value: Value } | null>(null);
+  const [wrong, setWrong] = useState<string | null>(null);
+  const { drag, held, hold, release } = useDrag(model, knob);
+  const remembered = useRef<Value>(null);
+
+  // The wish gives way to the run's answer: when nothing is under way any more, the value
+  // shown is the one that took effect.
+  const busy = held || pending !== undefined;
+  useEffect(() => {
+    if (!busy && drag.idle) {
+      setWish(null);
+    }
+  }, [busy, drag, value]);
+
+  const current = value?.value ?? null;
+  if (!isOff(knob, current)) {
+    remembered.current = current;
+  }
+  const shown = wish ? wish.value : current;
+  const off = isOff(knob, shown);
+  const reason = knob.reason ?? closed;
+  const set = (next: Value): void => {
+    setWrong(null);
+    setWish({ value: next });
+    model.client.send({ kind: 'Set', knob: knob.name, value: next, schedule: 'rebase' });
+  };
+  const describe = `${id}-doc ${id}-answer`;
+  const text = knobValue(knob, shown);
+  return (
+    <div
+      className="nbt-knob"
+      data-nbt={`knob-${knob.name}`}
+      data-value={text}
+      data-layer={knob.layer ?? undefined}
+      aria-disabled={reason !== null}
+      title={reason ?? undefined}
+    >
+      <label className="nbt-label" htmlFor={`${id}-main`} title={reason ?? knob.doc}>
+        {knob.label}
+      </label>
+      <div className="nbt-control">
+        {knob.can_be_off && knob.kind !== 'text' && knob.kind !== 'choice' && (
+          <Switch
+            id={knob.slider ? undefined : `${id}-main`}
+            label={`${knob.label} on`}
+            name={`switch-${knob.name}`}
+            on={!off}
+            disabled={reason !== null}
+            describe={describe}
+            flip={() => set(off ? onValue(knob, value, remembered.current) : 'off')}
+          />
+        )}
+        {knob.slider && !(off && knob.can_be_off) && (
+          <Slider
+            id={`${id}-main`}
+            knob={knob}
+            value={shown}
+            text={text}
+            disabled={reason !== null}
+            describe={describe}
+            hold={hold}
+            release={release}
+            move={next => {
+              setWrong(null);
+              setWish({ value: next });
+              drag.move(next);
+            }}
+          />
+        )}
+        {(knob.kind === 'choice' || knob.kind === 'text') && (
+          <Select
+            id={`${id}-main`}
+            knob={knob}
+            value={shown}
+            disabled={reason !== null}
+            describe={describe}
+            choose={set}
+          />
+        )}
+        {knob.kind === 'flag' && (
+          <Switch
+            id={`${id}-main`}
+            label={knob.label}
+            name={`switch-${knob.name}`}
+            on={shown === true}
+            disabled={reason !== null}
+            describe={describe}
+            flip={() => set(shown !== true)}
+          />
+        )}
+      </div>
+      {knob.slider && (
+        <Field
+          knob={knob}
+          text={text}
+          off={off}
+          unsure={wish !== null}
+          disabled={reason !== null}
+          describe={describe}
+          commit={entered => {
+            const problem = check(knob, entered);
+            if (problem) {
+              setWrong(problem);
+            } else {
+              set(entered);
+            }
+          }}
+        />
+      )}
+      <span className="nbt-hidden" id={`${id}-doc`}>
+        {reason ?? knob.doc}
+      </span>
+      <Answer id={`${id}-answer`} model={model} knob={knob} value={value} wrong={wrong} />
+    </div>
+  );
+});
+
+/** `value`, the same object as long as its content is the same. */
+function useStable(value: KnobValue | undefined): KnobValue | undefined {
+  const last = useRef(value);
+  if (JSON.stringify(last.current) !== JSON.stringify(value)) {
+    last.current = value;
+  }
+  return last.current;
+}
+
+function useDrag(model: PanelModel, knob: Knob) {
+  const [held, setHeld] = useState(false);
+  const drag = useMemo(
+    () =>
+      new Drag<Value>((value, id) =>
+        model.client.send({ kind: 'Set', knob: knob.name, value, drag: id, schedule: 'rebase' })
+      ),
+    [model, knob.name]
+  );
+  useEffect(() => () => drag.flush(), [drag]);
+  return {
+    drag,
+    held,
+    hold: () => {
+      drag.hold();
+      setHeld(true);
+    },
+    release: () => {
+      drag.release();
+      setHeld(false);
+    }
+  };
+}
+
+/** What switching on brings back: the value before, or one in the slider's middle. */
+export function onValue(knob: Knob, value: KnobValue | undefined, remembered: Value): Value {
+  if (knob.words.includes('on')) {
+    return 'on';
+  }
+  for (const candidate of [remembered, value?.old ?? null]) {
+    if (candidate !== null && !isOff(knob, candidate)) {
+      return candidate;
+    }
+  }
+  if (!knob.slider) {
+    return null;
+  }
+  const [low, high] = knob.slider;
+  const start = knob.scale === 'linear' ? low + (high - low) / 5 : Math.sqrt(low * high);
+  return knob.kind === 'int' ? Math.round(start) : Number(start.toPrecision(1));
+}
+
+/** What is wrong with `value`, or null where the run may be asked for it. */
+function check(knob: Knob, value: Value): string | null {
+  if (typeof value === 'string') {
+    const word = knob.words.includes(value) || (knob.can_be_off && value === 'off');
+    return word ? null : `${knob.label} takes ${knob.range}.`;
+  }
+  const given = Number(value);
+  const inside = !(given < number(knob.low)) && !(given > number(knob.high));
+  const whole = knob.kind !== 'int' || Number.isInteger(given);
+  return inside && whole && Number.isFinite(given) ? null : `${knob.label} takes ${knob.range}.`;
+}
+
+interface SwitchProps {
+  id?: string;
+  label: string;
+  name: string;
+  on: boolean;
+  disabled: boolean;
+  describe: string;
+  flip: () => void;
+}
+
+function Switch({ id, label, name, on, disabled, describe, flip }: SwitchProps): JSX.Element {
+  return (
+    <button
+      type="button"
+      role="switch"
+      id={id}
+      className="nbt-switch"
+      data-nbt={name}
+      aria-label={label}
+      aria-checked={on}
+      aria-disabled={disabled}
+      aria-describedby={describe}
+      onClick={() => !disabled && flip()}
+    >
+      <span />
+    </button>
+  );
+}
+
+interface SliderProps {
+  id: string;
+  knob: Knob;
+  value: Value;
+  text: string;
+  disabled: boolean;
+  describe: string;
+  move: (value: Value) => void;
+  hold: () => void;
+  release: () => void;
+}
+
+function Slider(props: SliderProps): JSX.Element | null {
+  const { id, knob, value, text, disabled, describe, move, hold, release } = props;
+  // "on" is something to ask for, not a value to stand at.
+  const way = useMemo(() => travel(knob, knob.words.filter(word => word !== 'on')), [knob]);
+  if (!way) {
+    return null;
+  }
+  const position = way.position(scalar(value));
+  const share = way.last > 0 ? position / way.last : 0;
+  return (
+    <input
+      type="range"
+      id={id}
+      className="nbt-slider"
+      data-nbt={`slider-${knob.name}`}
+      min={0}
+      max={way.last}
+      step={1}
+      value={position}
+      disabled={disabled}
+      style={{ '--nbt-share': share } as React.CSSProperties}
+      aria-valuetext={[text, knob.unit].filter(Boolean).join(' ')}
+      aria-describedby={describe}
+      onChange={event => move(way.value(Number(event.target.value)))}
+      onPointerDown={hold}
+      onPointerUp={release}
+      onPointerCancel={release}
+      onBlur={release}
+    />
+  );
+}
+
+/** One number or word for a slider to stand at; rates that differ are drawn at their mean. */
+function scalar(value: Value): number | string {
+  if (typeof value === 'object' && value !== null) {
+    const rates = Object.values(value).map(Number);
+    return rates.reduce((sum, rate) => sum + rate, 0) / Math.max(1, rates.length);
+  }
+  const given = typeof value === 'string' ? value : Number(value ?? 0);
+  return given === 'on' || given === 'off' ? 0 : given;
+}
+
+interface SelectProps {
+  id: string;
+  knob: Knob;
+  value: Value;
+  disabled: boolean;
+  describe: string;
+  choose: (value: string) => void;
+}
+
+function Select({ id, knob, value, disabled, describe, choose }: SelectProps): JSX.Element {
+  const current = isOff(knob, value) ? 'off' : String(value ?? '');
+  const words = [...new Set([...(knob.can_be_off ? ['off'] : []), ...knob.words, current])];
+  return (
+    <select
+      id={id}
+      className="nbt-select"
+      data-nbt={`select-${knob.name}`}
+      value={current}
+      disabled={disabled}
+      aria-describedby={describe}
+      onChange={event => choose(event.target.value)}
+    >
+      {words.map(word => (
+        <option key={word} value={word}>
+          {word.replace(/_/g, ' ')}
+        </option>
+      ))}
+    </select>
+  );
+}
+
+interface FieldProps {
+  knob: Knob;
+  text: string;
+  off: boolean;
+  unsure: boolean;
+  disabled: boolean;
+  describe: string;
+  commit: (value: Value) => void;
+}
+
+/** The exact value, to read and to type; Enter sends it, Escape takes it back. */
+function Field({ knob, text, off, unsure, disabled, describe, commit }: FieldProps): JSX.Element {
+  const [draft, setDraft] = useState<string | null>(null);
+  const onKeyDown = (event: React.KeyboardEvent<HTMLInputElement>): void => {
+    if (event.key === 'Enter' && draft !== null) {
+      const typed = draft.trim();
+      const entered = Number(typed);
+      setDraft(null);
+      if (typed !== '') {
+        commit(Number.isNaN(entered) ? typed : entered);
+      }
+    } else if (event.key === 'Escape') {
+      setDraft(null);
+    }
+    // The notebook has shortcuts for single keys.
+    event.stopPropagation();
+  };
+  return (
+    <span className="nbt-value" data-off={off} data-unsure={unsure}>
+      <input
+        type="text"
+        inputMode={knob.words.length ? 'text' : 'decimal'}
+        className="nbt-field"
+        data-nbt={`field-${knob.name}`}
+        aria-label={`${knob.label}, exact value`}
+        aria-describedby={describe}
+        autoComplete="off"
+        spellCheck={false}
+        size={Math.max(3, (draft ?? text).length)}
+        disabled={disabled}
+        value={draft ?? text}
+        onChange={event => setDraft(event.target.value)}
+        onFocus={event => event.target.select()}
+        onBlur={() => setDraft(null)}
+        onKeyDown={onKeyDown}
+      />
+      {knob.unit && !off && <span className="nbt-unit">{knob.unit}</span>}
+    </span>
+  );
+}
+
+interface AnswerProps {
+  id: string;
+  model: PanelModel;
+  knob: Knob;
+  value: KnobValue | undefined;
+  wrong: string | null;
+}
+
+function Answer({ id, model, knob, value, wrong }: AnswerProps): JSX.Element {
+  const target = `knob:${knob.name}`;
+  const late = useModel(model, ({ client }) => client.pending.get(target)?.late ?? false);
+  const refused = useModel(model, ({ client }) => client.rejected.get(target));
+  const problem = wrong ?? refused;
+  const [kind, text] = late
+    ? ['waiting', 'sent, waiting…']
+    : problem
+      ? ['refused', `✗ ${problem}`]
+      : value && value.step !== null
+        ? ['applied', answerText(knob, value)]
+        : ['none', ''];
+  return (
+    <span className="nbt-answer" id={id} data-nbt={`answer-${knob.name}`} data-kind={kind}>
+      {text}
+    </span>
+  );
+}
+
+/** What took effect, and when. */
+export function answerText(knob: Knob, value: KnobValue): string {
+  const before = knobValue(knob, value.old);
+  const after = knobValue(knob, value.value);
+  const was = isOff(knob, value.old);
+  const is = isOff(knob, value.value);
+  const change = is ? 'off' : was ? `on, ${after},` : before === after ? after : `${before} → ${after}`;
+  const note = value.note ? ` (${value.note})` : '';
+  return `✓ ${change} at step ${value.step}${note}`;
+}
+

@@ -1,0 +1,38 @@
+/** What the run wants the user to know, each with at most one button. */
+
+import { memo } from 'react';
+
+import { useClosed, useView } from './hooks';
+import type { PanelModel } from './model';
+
+export const Notices = memo(function Notices({ model }: { model: PanelModel }) {
+  const notices = useView(model, 'notices');
+  const closed = useClosed(model);
+  if (notices.length === 0) {
+    return null;
+  }
+  return (
+    <ul className="nbt-notices">
+      {notices.map(({ topic, level, text, button }) => (
+        <li key={topic} data-level={level} data-nbt={`notice-${topic.split(':')[0]}`}>
+          <span>
+            {level === 'warning' && <b>Warning. </b>}
+            {text}
+          </span>
+          {button && (
+            <button
+              type="button"
+              className="nbt-button"
+              data-nbt="notice-button"
+              aria-disabled={closed !== null}
+              title={closed ?? undefined}
+              onClick={() => closed ?? model.client.relay(button.command, button.run)}
+            >
+              {button.label}
+            </button>
+          )}
+        </li>
+      ))}
+    </ul>
+  );
+});

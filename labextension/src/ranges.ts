@@ -1,0 +1,48 @@
+/** The ends of a chart's axes. */
+
+import type { Curve } from './curves';
+
+/**
+ * The end of the horizontal axis: all the epochs planned, or where little of them is done
+ * yet a quarter, a sixteenth and so on, so that a curve never hides in the corner.
+ */
+export function horizontal(reached: number, planned: number | null): number {
+  if (planned === null || planned <= 0) {
+    return reached > 0 ? reached * 1.02 : 1;
+  }
+  if (reached > planned) {
+    return reached;
+  }
+  let end = planned;
+  while (end / 4 >= reached * 1.25 && end / 4 >= 1) {
+    end /= 4;
+  }
+  return end;
+}
+
+/** The ends of the vertical axis that hold the lines of `curves`; null if they are empty. */
+export function vertical(curves: readonly Curve[], log: boolean): [number, number] | null {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const { mean } of curves) {
+    for (const value of mean) {
+      if (Number.isFinite(value) && (!log || value > 0)) {
+        low = Math.min(low, value);
+        high = Math.max(high, value);
+      }
+    }
+  }
+  if (low > high) {
+    return null;
+  }
+  if (log) {
+    const factor = Math.max((high / low) ** 0.05, 1.05);
+    return [low / factor, high * factor];
+  }
+  const pad = (high - low || Math.abs(high) || 1) * 0.05;
+  // Losses and rates are read against zero, and rates against one, as long as the curve
+  // does not become a flat line by it.
+  const bottom = low >= 0 && low <= 0.5 * high ? 0 : low - pad;
+  const share = low >= 0 && high <= 1 && high > 0.6;
+  return [bottom, share ? Math.max(1, high) + (1 - bottom) * 0.02 : high + pad];
+}
