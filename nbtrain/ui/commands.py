@@ -1,0 +1,149 @@
+"""``%train COMMAND NAME``: the same commands as the panel's, typed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from nbtrain import options, spec
+from nbtrain.errors import InvalidValue, UnknownName, UsageError
+from nbtrain.ui import body
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from nbtrain.runs.run import Run
+
+VERBS = {
+    "pause": "wait after the current step",
+    "resume": "go on",
+    "step": "take one step, or as many as you say, then pause",
+    "stop": "end the run; the model keeps its last weights",
+    "early-stop": "end the run; the best weights come back",
+    "set": "set knobs, as in %train set digits lr=1e-4 dropout=off",
+    "evaluate": "compute the validation metrics now",
+    "save": "write a checkpoint now",
+    "undo": "put back the value that the last action replaced",
+    "show": "show the panel again",
+    "wait": "wait until the run ends; interrupting the wait leaves it alive",
+}
+"""What can be asked of a run, and what each word does."""
+
+
+def live() -> dict[str, Run]:
+    """The live runs by name, latest first.
+
+    Imports nothing: before anything trains there is none, and training imports torch.
+    """
+    registry: Any = sys.modules.get("nbtrain.runs.registry")
+    return {} if registry is None else {run.name: run for run in reversed(registry.live())}
+
+
+def obey(line: str, shell: InteractiveShell) -> str:
+    """Do what ``line`` says and tell what came of it.
+
+    Raises `UsageError` naming the word that is wrong, or `CommandRejected` with the run's
+    own reason.
+    """
+    words = spec.split(line)
+    if not words or words[0][0] in ("help", "-h", "--help"):
+        return help_text()
+    verb = words[0][0].replace("_", "-")
+    if verb not in VERBS:
+        hint = f"To start a run, write %%train {words[0][0]}, with two %, at the top of its cell."
+        near = UnknownName("command", verb, VERBS).nearest
+        raise UnknownName("command", words[0][0], VERBS, "" if near else hint)
+    run, rest = _run_named([word for word, _ in words[1:]], verb)
+    if rest and verb not in ("set", "step"):
+        raise UsageError(f"{rest[0]!r} is one word too many: %train {verb} takes a run's name.")
+    if verb == "set":
+        return "\n".join(_set(run, rest, shell))
+    if verb == "step":
+        return str(run.step(_count(rest)))
+    if verb == "show":
+        from nbtrain.runs import presenter
+
+        presenter.current().show(run)
+        return ""
+    if verb == "wait":
+        from nbtrain.ui import waiting
+
+        waiting.wait(run, shell)
+        return ""
+    if verb == "evaluate":
+        metrics = run.evaluate()
+        return f"{run.name}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    asked: dict[str, Callable[[], object]] = {
+        "pause": run.pause,
+        "resume": run.resume,
+        "stop": lambda: run.stop(restore="last"),
+        "early-stop": lambda: run.stop(restore="best"),
+        "save": run.save,
+        "undo": run.undo,
+    }
+    return str(asked[verb]())
+
+
+def help_text() -> str:
+    """What ``%train`` alone prints."""
+    lines = ["%train COMMAND NAME", ""]
+    lines += [f"  {verb:<11} {meaning}" for verb, meaning in VERBS.items()]
+    lines += ["", "NAME may be left out while one run is live.", ""]
+    found = live()
+    lines += [f"  {run.name} is {run.state} at step {run.history.step}" for run in found.values()]
+    if not found:
+        lines += ["No run is live. %%train NAME at the top of a cell starts one; %runs lists all."]
+    return "\n".join(lines)
+
+
+def _run_named(words: list[str], verb: str) -> tuple[Run, list[str]]:
+    """The run that ``words`` begin with, or the only live one; and what follows."""
+    found = live()
+    if words and "=" not in words[0] and not words[0].isdigit():
+        name, rest = words[0], words[1:]
+        registry: Any = sys.modules.get("nbtrain.runs.registry")
+        run = None if registry is None else registry.find(name)
+        if run is None:
+            hint = "" if found else f"Start it with %%train {name} at the top of a cell."
+            raise UnknownName("run", name, found, hint)
+        return run, rest
+    if len(found) == 1:
+        return next(iter(found.values())), words
+    if not found:
+        raise UsageError("No run is live. %%train NAME at the top of a cell starts one.")
+    raise UsageError(
+        f"Which run? {', '.join(found)} are live: write %train {verb} {next(iter(found))}."
+    )
+
+
+def _set(run: Run, words: list[str], shell: InteractiveShell) -> list[str]:
+    """Set each ``knob=value`` of ``words``, once all of them are known to be right."""
+    knobs: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals:
+            raise UsageError(
+                f"{word!r} is not a knob with a value. Write %train set {run.name} lr=1e-4."
+            )
+        knob = options.knob(name)
+        key = name if name.startswith("dropout.") else knob.name
+        if key in knobs:
+            raise InvalidValue(f"{key} is given twice. Leave one of them out.")
+        value: Any = text
+        if text[:1] == "{" and text[-1:] == "}":
+            value = body.evaluate(shell, text[1:-1].strip())
+        knobs[key] = knob.check(value)
+    if not knobs:
+        raise UsageError(f"Set what? Write %train set {run.name} lr=1e-4.")
+    return [str(run.set(**{name: value})) for name, value in knobs.items()]
+
+
+def _count(words: list[str]) -> int:
+    if not words:
+        return 1
+    if len(words) > 1 or not words[0].isdigit() or int(words[0]) < 1:
+        raise InvalidValue(
+            f"{' '.join(words)!r} is no number of steps: it takes a whole number from 1 up."
+        )
+    return int(words[0])

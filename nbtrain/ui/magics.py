@@ -1,0 +1,165 @@
+"""``%%train``, ``%train`` and ``%runs``.
+
+A cell that begins with ``%%train NAME`` runs as any cell, then trains what it leaves in the
+background, and binds NAME to the `Run`.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+
+from nbtrain import messages as m
+from nbtrain import options, spec
+from nbtrain.errors import RunFailed, UsageError
+from nbtrain.ui import body, commands
+from nbtrain.ui.commands import live
+from nbtrain.ui.telling import clearly, say
+from nbtrain.ui.waiting import wait, waits_by_itself
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from nbtrain.runs.run import Run
+    from nbtrain.ui.cells import Cells
+
+STOP_SECONDS = 10.0
+"""Longest wait for an older run of the same name to end before its cell runs again."""
+
+LEFT_NAMES = (
+    "model",
+    "data",
+    "train_data",
+    "val_data",
+    "loss",
+    "metrics",
+    "optimizer",
+    "scheduler",
+    "augment",
+    "training_step",
+    "validation_step",
+)
+"""The names a cell may leave for us, none of which can name a run."""
+
+
+@magics_class
+class TrainMagics(Magics):
+    """The magics of one shell."""
+
+    shell: InteractiveShell
+
+    def __init__(self, shell: InteractiveShell, cells: Cells) -> None:
+        super().__init__(shell)
+        self._cells = cells
+
+    @no_var_expand
+    @line_cell_magic
+    def train(self, line: str, cell: str | None = None) -> None:
+        """Train in the background what the cell leaves, or steer a run.
+
+        As a cell magic::
+
+            %%train NAME [options]
+            model = …
+            data = …
+
+        runs the cell, then trains its model, and binds NAME to the run. ``%%train --help``
+        lists the options. As a line magic::
+
+            %train COMMAND NAME
+
+        asks something of a run; ``%train`` alone lists the commands.
+        """
+        if cell is None:
+            with clearly():
+                say(commands.obey(line, self.shell))
+            return
+        with clearly():
+            parsed = spec.parse(line, self._evaluate)
+            if parsed.help:
+                say(options.help_text())
+                return
+            name = parsed.name or "run"
+            self._check_free(name, cell)
+            older = self._stop_older(name)
+        waits = parsed.options.get("wait", False) or waits_by_itself(self.shell)
+        full = {**options.defaults(), **parsed.options, "wait": waits}
+
+        from nbtrain.runs import train as training
+
+        with training.seeded(full["seed"]):
+            body.run(self.shell, f"%%train {line}", cell)
+        with clearly():
+            run = training.launch(
+                self.shell.user_ns,
+                full,
+                tuple(parsed.options),
+                name,
+                cell,
+                self._cells.context(cell),
+                bound=spec.names_bound(self._cells.python(cell)),
+                replaces=older,
+            )
+        self.shell.user_ns[name] = run
+        self._show(run, panel=full["panel"])
+        if waits:
+            wait(run, self.shell)
+
+    @line_magic
+    def runs(self, line: str) -> Any:
+        """List the runs, live and past: ``%runs``, or ``%runs NAME`` for those of one name."""
+        from nbtrain.ui import table
+
+        with clearly():
+            return table.of_runs(line.strip() or None)
+
+    def _evaluate(self, expression: str) -> Any:
+        return body.evaluate(self.shell, expression)
+
+    # ── %%train ──────────────────────────────────────────────────────────────────────────
+
+    def _check_free(self, name: str, cell: str) -> None:
+        """Refuse a name that the cell itself uses; binding it would take the value away."""
+        code = self._cells.python(cell)
+        bound, read = spec.names_bound(code), spec.names_read(code)
+        if name in LEFT_NAMES or name in bound:
+            what = "is a name that the cell leaves for the run"
+        elif name in read and not _is_run(self.shell.user_ns.get(name)):
+            what = "is a name that the cell reads"
+        else:
+            return
+        raise UsageError(
+            f"{name!r} cannot name the run, because it {what}. Try '%%train {name}_run'."
+        )
+
+    def _stop_older(self, name: str) -> Run | None:
+        """End a live run of this name between two steps; its weights stay as they are."""
+        older = live().get(name)
+        if older is None:
+            return None
+        older.send(m.Stop(early=False, restore="last", sender="cell"))
+        try:
+            older.wait(timeout=STOP_SECONDS)
+        except TimeoutError:
+            raise UsageError(
+                f"The run {name!r} has not ended {STOP_SECONDS:.0f} s after it was told to: its "
+                "step takes long. Run the cell again in a while, or choose another name."
+            ) from None
+        except RunFailed:
+            pass  # Its own panel says so; the new run begins all the same.
+        return older
+
+    def _show(self, run: Run, *, panel: bool) -> None:
+        from nbtrain.runs import presenter
+
+        if panel:
+            presenter.current().show(run)
+        else:
+            say(f"{run.name} trains in the background. %train show {run.name} shows its panel.")
+
+
+def _is_run(value: object) -> bool:
+    module = sys.modules.get("nbtrain.runs.run")
+    return module is not None and isinstance(value, module.Run)

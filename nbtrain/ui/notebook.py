@@ -1,0 +1,35 @@
+"""The panels of this kernel's runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nbtrain import messages as m
+from nbtrain.runs import registry
+from nbtrain.ui.panel import Panel
+from nbtrain.ui.writer import writer
+
+if TYPE_CHECKING:
+    from nbtrain.runs.run import Run
+
+_panels: dict[str, Panel] = {}
+
+
+def show(run: Run) -> None:
+    """Display the panel of ``run`` under the cell."""
+    panel(run).show()
+
+
+def panel(run: Run) -> Panel:
+    """The panel of ``run``, made when it is asked for first."""
+    found = _panels.get(run.id)
+    if found is None:
+        if not _panels:
+            registry.subscribe(writer.wake)
+        found = _panels[run.id] = Panel(run.history, run.send, route=_route)
+    return found
+
+
+def _route(run: str, command: m.Command) -> None:
+    """Take a command to another run of this kernel, for buttons that act on one."""
+    registry.get(run).send(command)

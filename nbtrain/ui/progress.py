@@ -1,0 +1,130 @@
+"""The progress bar of a run, for scripts and terminals.
+
+In a terminal's IPython training goes on in the background and the bar appears while someone
+waits for the run. In a script ``nbtrain.train(...)`` waits by itself, so the bar is there
+until the end; there *Ctrl+C* ends the run between two steps, keeps the weights as they are,
+and goes on as ``KeyboardInterrupt``, as it would out of a loop of one's own.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TextIO
+
+from nbtrain.errors import RunFailed
+
+if TYPE_CHECKING:
+    from nbtrain.runs.run import Run
+    from nbtrain.store.history import History
+
+INTERVAL = 0.1
+"""Seconds between two looks at the run."""
+
+LOG_INTERVAL = 5.0
+"""Seconds between two bars where they do not overwrite each other, as in a log file."""
+
+
+def follow(run: Run, file: TextIO | None = None) -> None:
+    """Show a bar until ``run`` has ended. An interrupt passes through; the run lives on.
+
+    What the run prints appears above the bar. While the run is paused the bar waits.
+
+    Args:
+        file: where the bar is drawn; standard error by default.
+    """
+    # Not tqdm.auto: its notebook bars are widgets, and this is for places without them.
+    from tqdm import tqdm
+
+    file = sys.stderr if file is None else file
+    tty = file.isatty()
+    bar = tqdm(
+        desc=run.name,
+        file=file,
+        dynamic_ncols=tty,
+        ncols=None if tty else 120,
+        bar_format="{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {postfix}",
+    )
+    watch = _Watch(run, bar, file, INTERVAL if tty else LOG_INTERVAL)
+    try:
+        while run.live:
+            watch.look()
+            with suppress(TimeoutError, RunFailed):
+                run.wait(timeout=INTERVAL)
+        watch.look(last=True)
+    finally:
+        bar.close()
+    file.write(ending(run) + "\n")
+    file.flush()
+
+
+class _Watch:
+    """Draws what of a run has not been shown yet."""
+
+    def __init__(self, run: Run, bar: Any, file: TextIO, interval: float) -> None:
+        self._run, self._bar, self._file, self._interval = run, bar, file, interval
+        self._drawn = -math.inf
+        self._lines = 0
+        self._told: set[str] = set()
+
+    def look(self, *, last: bool = False) -> None:
+        """Show new lines at once, and the bar where it is due."""
+        history = self._run.history
+        for text in (*history.notes, *(notice.text for notice in history.notices.values())):
+            if text and text not in self._told:
+                self._told.add(text)
+                self._bar.write(f"{self._run.name}: {text}", file=self._file)
+        # The last line may yet be replaced, so it waits for the next or for the end.
+        total = history.log.total - (not last)
+        for line in history.log.after(self._lines)[: max(0, total - self._lines)]:
+            self._bar.write(line.text, file=self._file)
+        self._lines = max(self._lines, total)
+        if last or time.monotonic() - self._drawn >= self._interval:
+            self._drawn = time.monotonic()
+            self._bar.total = history.total_steps
+            self._bar.n = history.step
+            self._bar.set_postfix_str(summary(self._run), refresh=False)
+            self._bar.refresh()
+
+
+def beginning(run: Run) -> str:
+    """What a terminal says when ``run`` begins in the background."""
+    return (
+        f"{run.name} trains in the background. %train wait {run.name} shows its progress, "
+        f"%train alone says how to steer it."
+    )
+
+
+def summary(run: Run) -> str:
+    """Where ``run`` stands, such as ``epoch 3/30  loss 0.12  val_loss 0.3``."""
+    history = run.history
+    parts = []
+    if run.state != "running":
+        parts.append(run.state)
+    if history.epochs:
+        parts.append(f"epoch {min(math.floor(history.epoch) + 1, history.epochs)}/{history.epochs}")
+    for name in history.names:
+        if name in history.metrics and len(history[name]):
+            parts.append(f"{name} {history[name][-1]:.4g}")
+    return "  ".join(parts)
+
+
+def ending(run: Run) -> str:
+    """One line on how ``run`` ended."""
+    history = run.history
+    text = f"{run.name}: {history.outcome} at step {history.step}"
+    if history.reason:
+        text += f" ({history.reason})"
+    if best_of(history) and history.best is not None:
+        text += f"; best {best_of(history)} at step {history.best.step}"
+    return text
+
+
+def best_of(history: History) -> str:
+    """The best value of the metric that is watched, such as ``val_loss 0.12``; or nothing."""
+    if history.best is None or history.monitor is None:
+        return ""
+    value = history.best.metrics.get(history.monitor)
+    return "" if value is None else f"{history.monitor} {value:.4g}"
