@@ -78,8 +78,6 @@ class Writer:
         name: str,
         emit: Emit,
     ) -> None:
-        p = t.progress
-        place = {"run": t.run, "branch": p.branch, "step": p.step}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{name}.safetensors"
@@ -91,10 +89,10 @@ class Writer:
         except OSError as error:
             # A full disk must not end the training; the panel says what is missing.
             text = f"Checkpoints cannot be written ({error.strerror or error}). Training goes on."
-            emit(Noticed(topic="checkpoint", text=text, level="warning", **place))  # type: ignore[arg-type]
+            emit(Noticed(topic="checkpoint", text=text, level="warning", **t.place))
             return
         size = path.stat().st_size
-        emit(Checkpointed(file=f"{self.folder.name}/{path.name}", why=kind, size=size, **place))  # type: ignore[arg-type]
+        emit(Checkpointed(file=f"{self.folder.name}/{path.name}", why=kind, size=size, **t.place))
 
 
 def state_of(t: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nbtrain import messages as m
 from nbtrain.engine.control import Control
@@ -61,7 +62,7 @@ class Commands:
 
         Returns whether to go on with the validation.
         """
-        if self.training.request.stop is not None:
+        if self._stopped:
             return False
         decision = self.control.decide(self.training.progress.step)
         while True:
@@ -70,24 +71,28 @@ class Commands:
                     self.obey([command])
                 else:
                     self._deferred.append(command)
-            if self.training.request.stop is not None:
+            if self._stopped:
                 return False
             if not self.training.request.paused:
                 return True
             decision = self.control.decide(self.training.progress.step, None)
+
+    @property
+    def _stopped(self) -> bool:
+        return self.training.request.stop is not None
 
     def pause(self) -> None:
         """Wait after this step."""
         if not self.training.request.paused:
             self.training.request.paused = True
             self.flush()
-            self.control.emit(m.Paused(**self._place()))
+            self.control.emit(m.Paused(**self.training.place))
 
     def resume(self) -> None:
         """Go on."""
         if self.training.request.paused:
             self.training.request.paused = False
-            self.control.emit(m.Resumed(**self._place()))
+            self.control.emit(m.Resumed(**self.training.place))
 
     def not_finite(self, text: str) -> None:
         """Pause where somebody watches, else end the run; the weights are those before."""
@@ -97,7 +102,7 @@ class Commands:
                 f"{text} The weights are those of the step before. Change something, then resume."
             )
             self.control.emit(
-                m.Noticed(topic="not-finite", text=notice, level="warning", **self._place())
+                m.Noticed(topic="not-finite", text=notice, level="warning", **self.training.place)
             )
             self.pause()
         else:
@@ -112,24 +117,20 @@ class Commands:
                 sender=command.sender,
                 reason=reason,
                 knob=getattr(command, "knob", None),
-                **self._place(),
+                **self.training.place,
             )
         )
 
-    def _applied(self, command: m.Command, **more: object) -> None:
+    def _applied(self, command: m.Command, **more: Any) -> None:
         self.control.emit(
             m.Applied(
                 command=command.id,
                 action=type(command).__name__,
                 sender=command.sender,
-                **more,  # type: ignore[arg-type]
-                **self._place(),
+                **more,
+                **self.training.place,
             )
         )
-
-    def _place(self) -> dict[str, object]:
-        t = self.training
-        return {"run": t.run, "branch": t.progress.branch, "step": t.progress.step}  # type: ignore[return-value]
 
     # ── one method a command ──────────────────────────────────────────────────────────
 

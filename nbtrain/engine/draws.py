@@ -102,7 +102,7 @@ class RunDropout(nn.Dropout):
     On a CPU it equals ``F.dropout`` bit for bit for the same generator state.
     """
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - nn.Dropout's own name
+    def forward(self, input: Tensor) -> Tensor:
         draws: Draws | None = getattr(_local, "draws", None)
         p = self.p
         if draws is None or not self.training or p == 0.0 or p == 1.0:
@@ -120,7 +120,7 @@ class RunDropout(nn.Dropout):
         return rebuild, (nn.Dropout,), dict(self.__dict__)
 
 
-def rebuild(cls: type) -> Any:
+def rebuild(cls: type[nn.Module]) -> nn.Module:
     """An empty instance of ``cls``, for a pickle or a copy to fill."""
     return cls.__new__(cls)
 
@@ -129,7 +129,7 @@ class Reroute(TorchDispatchMode):
     """Passes the run's generator to every operator that draws and was given none."""
 
     def __init__(self, draws: Draws) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.draws = draws
 
     def __torch_dispatch__(

@@ -111,7 +111,8 @@ def _explain(text: str, last: tuple[str, nn.Module, tuple[Any, ...]] | None) -> 
         if parameter is not None and given.dtype != parameter.dtype:
             return (
                 f"{where} holds {_dtype(parameter.dtype)} weights, but the data is "
-                f"{_dtype(given.dtype)}. Convert the data: X = X.astype('{_dtype(parameter.dtype)}') "
+                f"{_dtype(given.dtype)}. Convert the data: "
+                f"X = X.astype('{_dtype(parameter.dtype)}') "
                 f"or X.to(torch.{_dtype(parameter.dtype)})."
             )
     return None

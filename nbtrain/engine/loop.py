@@ -8,13 +8,14 @@ from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from nbtrain.engine import checkpoint, nonfinite
 from nbtrain.engine.commands import Commands
 from nbtrain.engine.control import GO, Control
 from nbtrain.engine.early import Weights
 from nbtrain.engine.regularize import add_penalties
-from nbtrain.engine.training import Training
+from nbtrain.engine.training import Training, close
 from nbtrain.engine.validate import validate
 
 _NOTHING = nullcontext()
@@ -44,7 +45,7 @@ class Loop:
         """
         t, control = self.training, self.control
         p, task = t.progress, t.task
-        model, optimizer, parameters = task.model, t.optimizer, t.parameters
+        optimizer, parameters = t.optimizer, t.parameters
         values, schedule, recorder = t.knobs.values, t.schedule, t.recorder
         draws, finite, scaler = t.draws, t.finite, t.scaler
         t.tick()
@@ -58,7 +59,7 @@ class Loop:
                 with mode:
                     loss, outputs, targets, extras = t.compute(batch)
                     if scaler is None:
-                        loss.backward()  # type: ignore[no-untyped-call]
+                        loss.backward()
                     else:
                         scaler.scale(loss).backward()
                         scaler.unscale_(optimizer)
@@ -68,7 +69,7 @@ class Loop:
                 if values["l1"] or values["l2"]:
                     add_penalties(parameters, values["l1"], values["l2"])
                 if values["clip_grad_norm"] is not None:
-                    _clip(parameters, values["clip_grad_norm"])
+                    clip_grad_norm_(parameters, values["clip_grad_norm"])
 
                 # On a CPU a number costs nothing to look at. On an accelerator the flag skips
                 # the update there, and is looked at once a frame.
@@ -109,7 +110,7 @@ class Loop:
             else:
                 self.end_epoch()
                 continue
-            batches.close()
+            close(batches)
             if task.data.train.samples == p.position and t.request.stop is None:
                 self.end_epoch()
         if t.request.stop is None and p.position and task.data.val is not None:
@@ -147,7 +148,7 @@ class Loop:
 
     def _until_next(self) -> float:
         """Seconds until the next step may begin, at the pace that was asked for."""
-        pace = self.training.knobs.values["pace"]
+        pace: float | None = self.training.knobs.values["pace"]
         now = time.perf_counter()
         if not pace:
             self._paced = now
@@ -248,12 +249,6 @@ class Loop:
         t.finite.reset()
         t.progress.updates -= len(t.recorder) - good
         self.commands.not_finite(nonfinite.explain(t, t.batch_of(good)))
-
-
-def _clip(parameters: Any, largest: float) -> None:
-    from torch.nn.utils import clip_grad_norm_
-
-    clip_grad_norm_(parameters, largest)
 
 
 def _advance(t: Training) -> float:

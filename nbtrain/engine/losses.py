@@ -110,14 +110,15 @@ def from_cell(given: Any) -> Loss:
             else f"a {type(given).__name__}"
         )
         raise ModelError(
-            f"`loss` is {what}. Leave a function of (outputs, targets), such as nn.CrossEntropyLoss()."
+            f"`loss` is {what}. Leave a function of (outputs, targets), such as "
+            "nn.CrossEntropyLoss()."
         )
     name = (
         type(given).__name__ if isinstance(given, nn.Module) else getattr(given, "__name__", "loss")
     )
-    kind = next((k for cls, k in _KINDS.items() if isinstance(given, cls)), "values")
+    kind: Kind = next((k for cls, k in _KINDS.items() if isinstance(given, cls)), "values")
     if getattr(given, "__module__", "") == "torch.nn.functional":
-        kind = {"cross_entropy": "classes", "nll_loss": "classes"}.get(name, kind)  # type: ignore[assignment]
+        kind = "classes" if name in ("cross_entropy", "nll_loss") else kind
         if name.startswith("binary_cross"):
             kind = "binary"
     return Loss(given, kind, name, f"{name}, from the cell")
@@ -148,7 +149,10 @@ def infer(outputs: Any, targets: Any, whole: Tensor | None) -> Loss:
     if not sample.is_floating_point() and sample.dtype != torch.bool:
         classes = int(sample.max()) + 1 if sample.numel() else 0
         if outputs.ndim >= 1 and outputs.shape[-1] == 1 and classes <= 2 and outputs.ndim <= 2:
-            note = "Binary cross-entropy with logits, because the targets are 0 or 1 and there is one output."
+            note = (
+                "Binary cross-entropy with logits, because the targets are 0 or 1 and there is "
+                "one output."
+            )
             loss = Loss(nn.BCEWithLogitsLoss(), "binary", "bce", note)
         else:
             note = f"Cross-entropy, because the targets are {classes} integer classes."

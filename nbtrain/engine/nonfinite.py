@@ -62,7 +62,7 @@ def explain(t: Training, batch: Any) -> str:
             if not found and bad_loss:
                 found.append(f"the loss is {bad_loss}, although every layer's output is finite")
             if not found:
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 found.extend(_bad_gradient(t.task.model))
     finally:
         for handle in handles:

@@ -63,8 +63,8 @@ def _tensors(value: Any, dtype: torch.dtype) -> Any:
         tensor = torch.as_tensor(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"predict cannot make a tensor of a {type(value).__name__}: {error} Give rows of numbers, "
-            "like the X of the training data."
+            f"predict cannot make a tensor of a {type(value).__name__}: {error} Give rows of "
+            "numbers, like the X of the training data."
         ) from None
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 

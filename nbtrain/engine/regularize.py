@@ -39,9 +39,7 @@ class FiniteCheck:
     def check(self, gradients: Sequence[Tensor]) -> None:
         """Look at ``gradients``; they stay as they are."""
         # GradScaler's own kernel: one pass over all gradients, scaled by one.
-        torch._amp_foreach_non_finite_check_and_unscale_(  # type: ignore[attr-defined]
-            list(gradients), self.found, self._one
-        )
+        torch._amp_foreach_non_finite_check_and_unscale_(list(gradients), self.found, self._one)
 
     def count(self) -> None:
         """Count the latest check if it was passed and all before it were."""

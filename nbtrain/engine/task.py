@@ -129,7 +129,10 @@ def _no_model(model: Any) -> str:
             f"`model` is the class {model.__name__}. Make one of it: model = {model.__name__}(…)."
         )
     if model is not None:
-        return f"`model` is a {type(model).__name__}. It must be a torch.nn.Module, such as nn.Linear(4, 1)."
+        return (
+            f"`model` is a {type(model).__name__}. It must be a torch.nn.Module, such as "
+            "nn.Linear(4, 1)."
+        )
     return (
         "There is no `model`. Leave one in the cell, such as "
         "model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))."
@@ -221,8 +224,8 @@ def _check_step(function: Any, name: str) -> None:
         inspect.signature(function).bind(None, None)
     except TypeError:
         raise ModelError(
-            f"`{name}` must take two arguments: def {name}(model, batch): … and return the loss, or a "
-            "dict with the loss under 'loss'."
+            f"`{name}` must take two arguments: def {name}(model, batch): … and return the loss, or "
+            "a dict with the loss under 'loss'."
         ) from None
     except ValueError:
         return
@@ -249,8 +252,8 @@ def _check_options(task: Task, typed: frozenset[str]) -> None:
     monitor = options["early_stop"]
     if monitor and task.data.val is None and monitor.startswith("val_"):
         raise InvalidValue(
-            f"--early-stop {monitor} needs validation data, and there is none. Give val_data in the "
-            "cell, or a --val-split above 0."
+            f"--early-stop {monitor} needs validation data, and there is none. Give val_data in "
+            "the cell, or a --val-split above 0."
         )
     if monitor and task.training_step is None:
         known = metric_names(task)

@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,14 @@ class Progress:
     samples: int = 0
     branch: int = 0
     seconds: float = 0.0
+
+
+class Place(TypedDict):
+    """Where in a run an event happens, as every event takes it."""
+
+    run: str
+    branch: int
+    step: int
 
 
 @dataclass(slots=True)
@@ -205,6 +213,11 @@ class Training:
                 return False
         return bool(p.epoch >= values["epochs"])
 
+    @property
+    def place(self) -> Place:
+        """Where the run is: after its latest step."""
+        return {"run": self.run, "branch": self.progress.branch, "step": self.progress.step}
+
     # ── what is measured ──────────────────────────────────────────────────────────────
 
     def known_metrics(self) -> list[str]:
@@ -246,8 +259,8 @@ class Training:
         batches = self.task.data.train.epoch(
             p.epoch, batch_size=self.batch_size, start=max(0, p.position - (p.samples - before))
         )
-        batch, _ = next(iter(batches))
-        batches.close()
+        batch, _ = next(batches)
+        close(batches)
         return batch
 
     def validated(self, metrics: dict[str, float], best: bool) -> Validated:
@@ -292,6 +305,13 @@ class Training:
         self.clock = None
 
 
+def close(batches: Any) -> None:
+    """Let go of an epoch that is left before its end, and of what was fetched ahead."""
+    shut = getattr(batches, "close", None)
+    if shut is not None:
+        shut()
+
+
 def named_values(result: Any, function: str) -> tuple[Tensor, dict[str, Any] | None]:
     """The loss and the other named values that a step function returned."""
     extras: dict[str, Any] | None = None
@@ -304,13 +324,14 @@ def named_values(result: Any, function: str) -> tuple[Tensor, dict[str, Any] | N
         if "loss" not in result:
             have = ", ".join(map(repr, result)) or "nothing"
             raise ModelError(
-                f"{function} returned a dict without 'loss' (it has {have}). Return {{'loss': loss, …}}."
+                f"{function} returned a dict without 'loss' (it has {have}). "
+                "Return {'loss': loss, …}."
             )
         result = result["loss"]
     if not isinstance(result, Tensor):
         raise ModelError(
-            f"{function} returned {_kind(result)}. Return the loss: a tensor of one number that was "
-            "computed from the model's outputs, or a dict that holds it under 'loss'."
+            f"{function} returned {_kind(result)}. Return the loss: a tensor of one number that "
+            "was computed from the model's outputs, or a dict that holds it under 'loss'."
         )
     if result.numel() != 1:
         raise ModelError(
@@ -320,8 +341,8 @@ def named_values(result: Any, function: str) -> tuple[Tensor, dict[str, Any] | N
     for name, value in (extras or {}).items():
         if isinstance(value, Tensor) and value.numel() != 1:
             raise ModelError(
-                f"{function} returned {name!r} as a tensor of shape {tuple(value.shape)}; a metric is "
-                "one number. Take its mean, or leave it out."
+                f"{function} returned {name!r} as a tensor of shape {tuple(value.shape)}; a metric "
+                "is one number. Take its mean, or leave it out."
             )
     return result.reshape(()), extras
 

@@ -32,7 +32,7 @@ def validate(t: Training, go_on: Callable[[], bool]) -> dict[str, float] | None:
         n: f for n, f in task.metrics.items() if hasattr(f, "compute") and hasattr(f, "reset")
     }
     for metric in stateful.values():
-        metric.reset()  # type: ignore[attr-defined]
+        metric.reset()
     modes = [(module, module.training) for module in task.model.modules()]
     task.model.eval()
     # Without gradients larger batches fit, and give the same means in less time.
@@ -49,7 +49,7 @@ def validate(t: Training, go_on: Callable[[], bool]) -> dict[str, float] | None:
             module.training = mode
     means = sums.means()
     for name, metric in stateful.items():
-        means[f"val_{name}"] = float(metric.compute())  # type: ignore[attr-defined]
+        means[f"val_{name}"] = float(metric.compute())
     return means
 
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -90,13 +90,8 @@ class Execution:
             self._watch_storage()
         self.changed()
 
-    def _say(self, topic: str, text: str, level: str = "warning") -> None:
-        place: dict[str, Any] = {"run": self.folder.id, **self._place()}
-        self._emit(m.Noticed(topic=topic, text=text, level=level, **place))  # type: ignore[arg-type]
-
-    def _place(self) -> dict[str, int]:
-        p = self.training.progress
-        return {"branch": p.branch, "step": p.step}
+    def _say(self, topic: str, text: str, level: Literal["info", "warning"] = "warning") -> None:
+        self._emit(m.Noticed(topic=topic, text=text, level=level, **self.training.place))
 
     def _tell_busy(self, busy: bool) -> None:
         self._say("interpreter", _BUSY if busy else "", "info")
@@ -117,9 +112,7 @@ class Execution:
 
     def _log(self, stream: str, text: str, replace: bool) -> None:
         """A line that the user's code wrote; sent with the next frame."""
-        event = m.Logged(
-            run=self.folder.id, stream=stream, text=text, replace=replace, **self._place()
-        )
+        event = m.Logged(stream=stream, text=text, replace=replace, **self.training.place)
         with self._writing:
             last = self._lines[-1] if self._lines else None
             if last is not None and replace and last.replace and last.stream == stream:
@@ -161,11 +154,10 @@ class Execution:
     def _applied(self, command: m.Command) -> None:
         self._emit(
             m.Applied(
-                run=self.folder.id,
                 command=command.id,
                 action=type(command).__name__,
                 sender=command.sender,
-                **self._place(),
+                **self.training.place,
             )
         )
 
@@ -199,7 +191,7 @@ class Execution:
                 self._emit(self.training.start(self.inbox))
                 self.task.data.notes.listener = lambda text: self._say("data", text, "info")
                 self._train()
-            except BaseException as error:  # whatever ends a run is told, none is lost
+            except BaseException as error:  # noqa: BLE001 - whatever ends a run is told
                 self._fail(error)
 
     def _train(self) -> None:
@@ -257,13 +249,12 @@ class Execution:
         self._rest()
         self._emit(
             m.Finished(
-                run=self.folder.id,
                 outcome=outcome,
                 reason=reason,
                 restored=restored,
                 error=error,
                 traceback=traceback,
-                **self._place(),
+                **self.training.place,
             )
         )
         self.folder.journal.flush()
@@ -298,7 +289,7 @@ class Execution:
                     self._train()
                 else:
                     self._rest()
-            except BaseException as error:  # as in _begin
+            except BaseException as error:  # noqa: BLE001 - as in _begin
                 self._fail(error)
 
     def _wakes(self, commands: tuple[m.Command, ...]) -> bool:
@@ -328,11 +319,11 @@ class Execution:
             return False
         self.ended.clear()
         t.early.waited = 0
-        run, place = self.folder.id, self._place()
+        place = self.training.place
         if extended:
-            self._emit(m.Extended(run=run, epochs=t.knobs.values["epochs"], **place))
+            self._emit(m.Extended(epochs=t.knobs.values["epochs"], **place))
         else:
-            self._emit(m.Resumed(run=run, **place))
+            self._emit(m.Resumed(**place))
         if t.request.steps:
             # The loop counts a step done at its first control point.
             t.request.steps += 1
@@ -341,13 +332,12 @@ class Execution:
     def _reject(self, command: m.Command, reason: str) -> None:
         self._emit(
             m.Rejected(
-                run=self.folder.id,
                 command=command.id,
                 action=type(command).__name__,
                 sender=command.sender,
                 reason=reason,
                 knob=getattr(command, "knob", None),
-                **self._place(),
+                **self.training.place,
             )
         )
 

@@ -63,7 +63,7 @@ class Inbox:
             function, future = self._requests.popleft()
             try:
                 future.set_result(function())
-            except Exception as error:  # it is the asker's, and is raised there
+            except Exception as error:  # noqa: BLE001 - the asker's own, raised where it asked
                 future.set_exception(error)
         commands = []
         while self._commands:

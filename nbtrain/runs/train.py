@@ -187,7 +187,8 @@ def _warn_of_sharing(task: Task) -> None:
     for run in registry.everything():
         if run.trained(task.model):
             before = f"{run.name}@{run.number}"
-            note = f"The model was trained by {before} for {run.history.step:,} steps; this goes on from there."
+            steps = f"{run.history.step:,} steps"
+            note = f"The model learned from {before} for {steps}; training goes on from there."
             task.notes = (*task.notes, note)
             return
 
