@@ -62,7 +62,7 @@ class Commands:
 
         Returns whether to go on with the validation.
         """
-        if self._stopped:
+        if self._stopped():
             return False
         decision = self.control.decide(self.training.progress.step)
         while True:
@@ -71,13 +71,12 @@ class Commands:
                     self.obey([command])
                 else:
                     self._deferred.append(command)
-            if self._stopped:
+            if self._stopped():
                 return False
             if not self.training.request.paused:
                 return True
             decision = self.control.decide(self.training.progress.step, None)
 
-    @property
     def _stopped(self) -> bool:
         return self.training.request.stop is not None
 

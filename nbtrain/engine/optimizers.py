@@ -84,7 +84,8 @@ def from_cell(given: Any, model: nn.Module) -> Optimizer:
     else:
         raise ModelError(
             f"`optimizer` is a {type(given).__name__}. Leave a torch.optim optimizer, or a "
-            "function that makes one: optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.1)."
+            "function that makes one: "
+            "optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.1)."
         )
     known = {id(p) for p in model.parameters()}
     if not any(id(p) in known for group in optimizer.param_groups for p in group["params"]):

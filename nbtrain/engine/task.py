@@ -224,8 +224,8 @@ def _check_step(function: Any, name: str) -> None:
         inspect.signature(function).bind(None, None)
     except TypeError:
         raise ModelError(
-            f"`{name}` must take two arguments: def {name}(model, batch): … and return the loss, or "
-            "a dict with the loss under 'loss'."
+            f"`{name}` must take two arguments: def {name}(model, batch): … and return the loss, "
+            "or a dict with the loss under 'loss'."
         ) from None
     except ValueError:
         return
