@@ -139,7 +139,7 @@ def replay(sampler: Any, seed: int, epoch: int) -> Iterator[Any]:
     `random` and `numpy.random` is the run's too. ``set_epoch`` is called where it has one.
     """
     ours = generator(seed, "order", epoch)
-    own = _with_generator(sampler, ours)
+    own = with_generator(sampler, ours)
     if callable(getattr(own, "set_epoch", None)):
         own.set_epoch(epoch)
     drawn = OwnRandomness(mix(seed, "order", epoch))
@@ -154,7 +154,8 @@ def replay(sampler: Any, seed: int, epoch: int) -> Iterator[Any]:
         yield value
 
 
-def _with_generator(sampler: Any, ours: torch.Generator) -> Any:
+def with_generator(sampler: Any, ours: torch.Generator) -> Any:
+    """A copy of a sampler, and of those inside it, that draws from ``ours`` where it can."""
     if isinstance(sampler, (list, tuple, range, Tensor)):
         return sampler
     own = copy.copy(sampler)
@@ -163,7 +164,7 @@ def _with_generator(sampler: Any, ours: torch.Generator) -> Any:
     for name in ("sampler", "batch_sampler"):
         inner = getattr(own, name, None)
         if inner is not None:
-            setattr(own, name, _with_generator(inner, ours))
+            setattr(own, name, with_generator(inner, ours))
     return own
 
 

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from nbtrain.data.fetch import Finish, WorkerStart, no_interrupts
+from nbtrain.data.loaders import with_generator
 from nbtrain.data.order import generator, mix
 from nbtrain.data.randomness import OwnRandomness
 from nbtrain.data.tree import size
@@ -194,6 +195,9 @@ class Iterated:
         own._iterator = None
         own.pin_memory = self._finish.device.type == "cuda"
         own.generator = generator(self._seed, "order", epoch)
+        for name in ("sampler", "batch_sampler"):
+            # These two cannot be set as others can once a loader is made.
+            own.__dict__[name] = with_generator(getattr(own, name), own.generator)
         if own.num_workers:
             own.worker_init_fn = WorkerStart(own.worker_init_fn)
         self._own = own

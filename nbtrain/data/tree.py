@@ -54,19 +54,21 @@ def move(tree: Any, device: torch.device) -> Any:
 def size(batch: Any) -> int:
     """The number of samples in ``batch``: the length of its first tensor.
 
-    Falls back on the length of the batch itself, as for a list of sentences, and on 1.
+    Without tensors it is the number of its graphs, or the length of its first list of
+    objects, such as sentences, or else 1.
     """
     first = next(tensors(batch), None)
     if first is not None:
         return first.shape[0] if first.ndim else 1
-    if isinstance(batch, Mapping):
-        batch = next(iter(batch.values()), batch)
-    elif isinstance(batch, (tuple, list)) and batch and hasattr(batch[0], "__len__"):
-        batch = batch[0] if not isinstance(batch[0], str) else batch
     graphs = getattr(batch, "num_graphs", None)
     if isinstance(graphs, int):
         return graphs
-    return len(batch) if hasattr(batch, "__len__") else 1
+    while isinstance(batch, (Mapping, tuple, list)) and batch:
+        inner = next(iter(batch.values())) if isinstance(batch, Mapping) else batch[0]
+        if isinstance(batch, list) and not isinstance(inner, (Mapping, tuple, list, int, float)):
+            return len(batch)
+        batch = inner
+    return 1
 
 
 def split_rows(tree: Any, rows: int) -> Iterator[Any]:
@@ -75,7 +77,7 @@ def split_rows(tree: Any, rows: int) -> Iterator[Any]:
     The pieces are views, joined by iterators that run in C: about 1 µs a piece.
     """
     if isinstance(tree, Tensor):
-        return iter(tree.split(rows))  # type: ignore[no-untyped-call]
+        return iter(tree.split(rows))
     if isinstance(tree, Mapping):
         keys = tuple(tree)
         pieces = zip(*(split_rows(value, rows) for value in tree.values()), strict=True)

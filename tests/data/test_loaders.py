@@ -213,8 +213,12 @@ def test_a_table_in_a_loader_takes_the_fast_path():
     assert isinstance(batches[0][0], list)
     left, right = torch.utils.data.random_split(table, [20, 10])
     both = prepare(train_data=left, val_data=DataLoader(right, batch_size=4))
-    seen = [int(v) for part in (both.train, both.val) for b, _ in part.epoch(0, batch_size=4)
-            for v in b[1]]
+    seen = [
+        int(v)
+        for part in (both.train, both.val)
+        for b, _ in part.epoch(0, batch_size=4)
+        for v in b[1]
+    ]
     assert sorted(seen) == list(range(30))
 
 
@@ -276,7 +280,10 @@ class Told(Numbers):
 @needs_fork
 def test_workers_ignore_interrupts_and_run_the_users_own_start(closing):
     loader = DataLoader(
-        Told(), batch_size=1, num_workers=1, worker_init_fn=report,
+        Told(),
+        batch_size=1,
+        num_workers=1,
+        worker_init_fn=report,
         multiprocessing_context="fork",
     )
     data = closing(prepare(data=loader)).train

@@ -1,0 +1,97 @@
+"""Randomness of the run's own."""
+
+from __future__ import annotations
+
+import pickle
+import random
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from nbtrain.data.fetch import Ticket
+from nbtrain.data.order import generator, mix
+from nbtrain.data.randomness import OwnRandomness, looking
+
+
+def draw():
+    return random.random(), random.gauss(0, 1), np.random.rand(), np.random.randn()
+
+
+def test_draws_inside_are_the_seeds_and_those_outside_the_users():
+    random.seed(5)
+    np.random.seed(5)
+    expected = [draw() for _ in range(4)]
+    random.seed(5)
+    np.random.seed(5)
+    own = OwnRandomness(3)
+    outside, inside = [], []
+    for _ in range(4):
+        outside.append(draw())
+        with own:
+            inside.append(draw())
+    assert outside == expected
+    with OwnRandomness(3):
+        assert [draw() for _ in range(4)] == inside
+    own.seed(3)
+    with own:
+        assert draw() == inside[0]
+    with OwnRandomness(4):
+        assert draw() != inside[0]
+
+
+def test_an_exception_puts_the_users_state_back():
+    before = random.getstate()
+    with pytest.raises(ZeroDivisionError), OwnRandomness(0):
+        1 / (random.random() * 0)
+    assert random.getstate() == before
+
+
+def test_two_threads_do_not_mix_their_states():
+    before = random.getstate()
+    results = {}
+
+    def work(seed):
+        own = OwnRandomness(seed)
+        values = []
+        for _ in range(200):
+            with own:
+                values.append(random.random())
+        results[seed] = values
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert random.getstate() == before
+    for seed in (1, 2):
+        random.seed(seed)
+        assert results[seed] == [random.random() for _ in range(200)]
+
+
+def test_a_look_puts_torch_back_too():
+    state = torch.get_rng_state()
+    with looking("data"):
+        first = torch.rand(2), draw()
+    assert torch.equal(torch.get_rng_state(), state)
+    with looking("data"):
+        again = torch.rand(2), draw()
+    assert torch.equal(first[0], again[0])
+    assert first[1] == again[1]
+
+
+def test_places_have_numbers_of_their_own():
+    places = {mix(0, kind, epoch) for kind in ("order", "fetch") for epoch in range(100)}
+    assert len(places) == 200
+    assert all(0 <= place < 2**63 for place in places)
+    # Orders of released versions can be made again for ever.
+    assert mix(0, "order", 0) == 2094333682667709378
+    assert torch.randperm(5, generator=generator(0, "order", 0)).tolist() == [3, 0, 4, 2, 1]
+
+
+def test_a_ticket_crosses_a_process():
+    ticket = pickle.loads(pickle.dumps(Ticket([1, 2], 7)))
+    assert ticket == [1, 2]
+    assert ticket.seed == 7
