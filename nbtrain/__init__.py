@@ -26,6 +26,10 @@ _WHERE = {
 def __getattr__(name: str) -> Any:
     # PyTorch takes most of a second to import; nothing that needs it loads before its use.
     if name in _WHERE:
+        if name == "train":
+            from nbtrain.ui import front
+
+            front.present()
         return getattr(importlib.import_module(_WHERE[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

@@ -24,6 +24,10 @@ class Presenter(Protocol):
         """What shows ``run``, as an object to display again."""
         ...
 
+    def wait(self, run: Run) -> None:
+        """Return when ``run`` has ended, and show it until then. Raises as `Run.wait`."""
+        ...
+
 
 class Silent:
     """Shows nothing."""
@@ -35,6 +39,9 @@ class Silent:
 
     def panel(self, run: Run) -> Any:
         return None
+
+    def wait(self, run: Run) -> None:
+        run.wait()
 
 
 _current: Presenter = Silent()

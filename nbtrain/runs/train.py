@@ -97,7 +97,9 @@ def train(
     )
     if run.spec.options["panel"]:
         presenter.current().show(run)
-    return run.wait() if waits else run
+    if waits:
+        presenter.current().wait(run)
+    return run
 
 
 def launch(

@@ -17,7 +17,7 @@ from nbtrain import wire
 from nbtrain.errors import NbtrainError
 
 if TYPE_CHECKING:
-    from ipykernel.kernelbase import Kernel
+    from IPython.core.interactiveshell import InteractiveShell
 
 REQUEST: Final = "nbtrain_request"
 REPLY: Final = "nbtrain_reply"
@@ -34,10 +34,11 @@ _MOST_CHARACTERS: Final = 50_000
 
 
 class Bridge:
-    """What we add to one kernel, and take back."""
+    """What we add to the kernel of one shell, and take back."""
 
-    def __init__(self, kernel: Kernel | None) -> None:
-        self._kernel: Any = kernel
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+        self._kernel: Any = getattr(shell, "kernel", None)
         self._do_shutdown: Callable[[bool], Any] | None = None
         self._unsubscribe: Callable[[], None] | None = None
         self._alive = KeepAlive(_live_names, self._say_alive)
@@ -49,18 +50,21 @@ class Bridge:
         self._kernel.control_handlers[REQUEST] = self._request
         self._do_shutdown = self._kernel.do_shutdown
         self._kernel.do_shutdown = self._shutdown
+        self._shell.events.register("post_run_cell", self.look)
 
-    def began(self) -> None:
-        """A run began: from the first on, listen to what happens to them."""
+    def look(self, *_: object) -> None:
+        """Called after each cell: from the first that trained on, listen to the runs."""
         wanted = os.environ.get("NBTRAIN_KEEPALIVE", "1") != "0"
-        if self._kernel is not None and wanted and self._unsubscribe is None:
-            self._unsubscribe = _registry().subscribe(self._alive.notice)
+        registry = _registry()
+        if registry is not None and wanted and self._unsubscribe is None:
+            self._unsubscribe = registry.subscribe(self._alive.notice)
             self._alive.notice()
 
     def detach(self) -> None:
         """Put back what was there; live runs go on, and still end well with the process."""
         if self._kernel is None:
             return
+        self._shell.events.unregister("post_run_cell", self.look)
         self._alive.cease()
         if self._unsubscribe is not None:
             self._unsubscribe()

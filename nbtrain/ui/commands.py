@@ -69,7 +69,7 @@ def obey(line: str, shell: InteractiveShell) -> str:
     if verb == "wait":
         from nbtrain.ui import waiting
 
-        waiting.wait(run, shell)
+        waiting.wait(run)
         return ""
     if verb == "evaluate":
         metrics = run.evaluate()

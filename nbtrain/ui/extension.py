@@ -6,6 +6,7 @@ Loading imports neither PyTorch nor Bokeh: whoever does not train pays nothing.
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 from nbtrain.runs import presenter
@@ -49,12 +50,12 @@ class Extension:
         self._shell = shell
         self._cells = Cells(shell)
         self._cells.attach()
-        shell.register_magics(TrainMagics(shell, self._cells))
         shell.Completer.custom_matchers.append(complete)
         shell.input_transformers_cleanup.append(with_a_body)
         kernel = getattr(shell, "kernel", None)
-        self._bridge = Bridge(kernel)
+        self._bridge = Bridge(shell)
         self._bridge.attach()
+        shell.register_magics(TrainMagics(shell, self._cells, self._bridge.look))
         presenter.register(_Terminal() if kernel is None else _Notebook())
 
     def remove(self) -> None:
@@ -94,6 +95,15 @@ class _Notebook:
 
         return notebook.panel(run)
 
+    def wait(self, run: Run) -> None:
+        try:
+            run.wait()
+        finally:
+            # Let the panels draw the end, before whoever executes the cell goes on and away.
+            writer: Any = sys.modules.get("nbtrain.ui.writer")
+            if writer is not None:
+                writer.writer.flush()
+
 
 class _Terminal:
     """Tells of runs in a terminal's IPython, whose prompt a moving bar would tear."""
@@ -105,3 +115,6 @@ class _Terminal:
 
     def panel(self, run: Run) -> None:
         return None
+
+    def wait(self, run: Run) -> None:
+        progress.follow(run)

@@ -7,6 +7,7 @@ background, and binds NAME to the `Run`.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
@@ -50,9 +51,12 @@ class TrainMagics(Magics):
 
     shell: InteractiveShell
 
-    def __init__(self, shell: InteractiveShell, cells: Cells) -> None:
+    def __init__(
+        self, shell: InteractiveShell, cells: Cells, began: Callable[[], None] = lambda: None
+    ) -> None:
         super().__init__(shell)
         self._cells = cells
+        self._began = began
 
     @no_var_expand
     @line_cell_magic
@@ -103,9 +107,10 @@ class TrainMagics(Magics):
                 replaces=older,
             )
         self.shell.user_ns[name] = run
+        self._began()
         self._show(run, panel=full["panel"])
         if waits:
-            wait(run, self.shell)
+            wait(run)
 
     @line_magic
     def runs(self, line: str) -> Any:

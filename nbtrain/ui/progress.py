@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from nbtrain import messages as m
 from nbtrain.errors import RunFailed
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ INTERVAL = 0.1
 LOG_INTERVAL = 5.0
 """Seconds between two bars where they do not overwrite each other, as in a log file."""
 
+STOP_SECONDS = 10.0
+"""Longest wait for the step in progress after an interrupt."""
+
 
 def follow(run: Run, file: TextIO | None = None) -> None:
     """Show a bar until ``run`` has ended. An interrupt passes through; the run lives on.
@@ -34,6 +38,8 @@ def follow(run: Run, file: TextIO | None = None) -> None:
 
     Args:
         file: where the bar is drawn; standard error by default.
+
+    Raises `RunFailed` if the run failed.
     """
     # Not tqdm.auto: its notebook bars are widgets, and this is for places without them.
     from tqdm import tqdm
@@ -45,7 +51,7 @@ def follow(run: Run, file: TextIO | None = None) -> None:
         file=file,
         dynamic_ncols=tty,
         ncols=None if tty else 120,
-        bar_format="{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} {postfix}",
+        bar_format="{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt}{postfix}",
     )
     watch = _Watch(run, bar, file, INTERVAL if tty else LOG_INTERVAL)
     try:
@@ -58,6 +64,30 @@ def follow(run: Run, file: TextIO | None = None) -> None:
         bar.close()
     file.write(ending(run) + "\n")
     file.flush()
+    run.wait()  # it has ended; this raises if it failed
+
+
+class Bar:
+    """Shows runs in a script: as a bar, for as long as the script waits for them."""
+
+    waits = True
+
+    def show(self, run: Run) -> None:
+        """The bar comes with the wait; a script that does not wait has its terminal to itself."""
+
+    def panel(self, run: Run) -> None:
+        """There is no panel outside a notebook."""
+
+    def wait(self, run: Run) -> None:
+        """Follow ``run`` to its end. An interrupt ends it between two steps, and goes on."""
+        try:
+            follow(run)
+        except KeyboardInterrupt:
+            run.send(m.Stop(restore="last", early=False, sender="interrupt"))
+            with suppress(TimeoutError, RunFailed):
+                run.wait(timeout=STOP_SECONDS)
+            sys.stderr.write(ending(run) + "; the model keeps its weights\n")
+            raise
 
 
 class _Watch:
@@ -72,7 +102,8 @@ class _Watch:
     def look(self, *, last: bool = False) -> None:
         """Show new lines at once, and the bar where it is due."""
         history = self._run.history
-        for text in (*history.notes, *(notice.text for notice in history.notices.values())):
+        warned = [notice for notice in history.notices.values() if notice.level == "warning"]
+        for text in (*history.notes, *(notice.text for notice in warned)):
             if text and text not in self._told:
                 self._told.add(text)
                 self._bar.write(f"{self._run.name}: {text}", file=self._file)

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from nbtrain.errors import RunFailed
+from nbtrain.runs import presenter
 from nbtrain.ui.telling import show_message_only
 
 if TYPE_CHECKING:
@@ -34,19 +35,14 @@ def waits_by_itself(shell: InteractiveShell) -> bool:
     return getattr(shell.parent, "interact", True) is False
 
 
-def wait(run: Run, shell: InteractiveShell) -> None:
+def wait(run: Run) -> None:
     """Return when ``run`` has ended.
 
     Raises RunFailed if it failed, and KeyboardInterrupt if the wait was interrupted; both
     are shown as one message, and the second leaves the run alive.
     """
     try:
-        if getattr(shell, "kernel", None) is None:
-            from nbtrain.ui import progress
-
-            progress.follow(run)
-        else:
-            run.wait()
+        presenter.current().wait(run)
     except KeyboardInterrupt as interrupt:
         show_message_only(interrupt, still_training(run))
         raise
