@@ -31,7 +31,7 @@ class Feed:
         self.view = View(history, live)
         self._curves: dict[str, Curve] = {}
         self._branch = history.branch
-        self._read_at: tuple[Any, ...] = ()
+        self._sent_at: tuple[Any, ...] | None = None
         self._figure: dict[str, Any] | None = None
         self._figure_charts: tuple[charts.Chart, ...] | None = None
         self._log_sent: tuple[int, Any] = (0, None)
@@ -53,6 +53,7 @@ class Feed:
 
     def snapshot(self) -> Message:
         """Everything."""
+        self._sent_at = self._moment()
         self.read()
         # Built once for one set of charts: describing a figure costs some 30 ms.
         if self._figure is None or self._figure_charts != self.charts:
@@ -76,9 +77,11 @@ class Feed:
 
         Where there are other charts than before it is a snapshot.
         """
-        read_at = (self.history.version, self.view.live, self.view.refused)
-        if read_at == self._read_at:
+        # Taken before reading: what happens meanwhile is read again next time.
+        moment = self._moment()
+        if moment == self._sent_at:
             return None
+        self._sent_at = moment
         self.read()
         if self._figure_charts != self.charts:
             return self.snapshot()
@@ -101,8 +104,6 @@ class Feed:
     def read(self) -> None:
         """Take in what is new in the history."""
         h = self.history
-        # Taken first: what happens while we read is read again next time.
-        self._read_at = (h.version, self.view.live, self.view.refused)
         if h.branch != self._branch:
             self._branch, self._curves = h.branch, {}
         self._extend("lr")
@@ -113,6 +114,9 @@ class Feed:
         for chart in self.view.charts:
             for series in chart.series:
                 self._extend(series.name)
+
+    def _moment(self) -> tuple[Any, ...]:
+        return (self.history.version, self.view.live, self.view.refused)
 
     def _extend(self, name: str) -> None:
         if name not in self.history:

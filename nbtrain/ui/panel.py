@@ -30,6 +30,8 @@ FIRST_PICTURE: Final = 10.0
 PICTURE_EVERY: Final = 30.0
 """Seconds between two pictures in the notebook while the run is live."""
 PAUSED_PICTURE_EVERY: Final = 2.0
+MOST_PLACES: Final = 4
+"""Outputs of one run that get fresh pictures: those shown last."""
 
 _log = logging.getLogger("nbtrain.ui")
 
@@ -86,24 +88,23 @@ class Panel:
         self._asked = threading.Event()
         self._viewed = False
         self._sequence = 0
-        self._place: Place | None = None
-        # What this thread's output belongs to now stays true for the writer's thread.
+        self._places: tuple[Place, ...] = ()
+        # The cell that made the panel is the one that its messages belong to.
         self._context = contextvars.copy_context()
         self._writer.add(self)
 
     def show(self) -> None:
-        """Display the panel under the cell that runs."""
-        self._place = Place(self.history)
-        self._context = contextvars.copy_context()
-        self._place.publish(self.display_bundle(), update=False)
+        """Display the panel under the cell that runs; it may be shown at several places."""
+        place = Place(self.history)
+        place.publish(self.display_bundle(), update=False)
+        self._places = (*self._places, place)[-MOST_PLACES:]
         self._writer.wake()
+
+    _ipython_display_ = show
 
     def display_bundle(self, drawn: bytes | None = None) -> dict[str, Any]:
         """The panel in every form that a front end may know, with the picture ``drawn``."""
         return picture.bundle(self.history, self.widget.model_id, drawn)
-
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return self.display_bundle()
 
     def draw(self, now: float) -> float | None:
         """Send what changed, and the picture when it is time. See `writer.Drawable`."""
@@ -118,7 +119,8 @@ class Panel:
             message = self.feed.frame()
             if message is not None:
                 self._post(*message)
-        return self._place.draw(now, self._redraw) if self._place is not None else None
+        due = [place.draw(now, self._redraw) for place in self._places]
+        return min((at for at in due if at is not None), default=None)
 
     def _post(self, content: dict[str, Any], buffers: list[bytes]) -> None:
         self._sequence += 1
@@ -144,9 +146,9 @@ class Panel:
             self._asked.set()
             self._writer.wake()
         elif content.get("kind") == "command":
-            self.command(content.get("run"), content.get("command"))
+            self._command(content.get("run"), content.get("command"))
 
-    def command(self, run: Any, body: Any) -> None:
+    def _command(self, run: Any, body: Any) -> None:
         """Pass on a command as the browser spells it; a refusal goes back among the answers."""
         try:
             command = wire.command_from_json(body)
@@ -182,7 +184,9 @@ class Place:
     def __init__(self, history: History) -> None:
         self.history = history
         self._id = new_id()
-        # Kept, so that a cell that captures its own output later does not swallow ours.
+        # Both kept: the output belongs to the cell that showed it, whatever cell runs later
+        # and whether that captures its own output.
+        self._context = contextvars.copy_context()
         self._publisher: DisplayPublisher = InteractiveShell.instance().display_pub
         self._drawn = time.monotonic() + FIRST_PICTURE - PICTURE_EVERY
         self._version = history.version
@@ -190,7 +194,9 @@ class Place:
 
     def publish(self, bundle: dict[str, Any], *, update: bool) -> None:
         """Put ``bundle`` under the cell that runs, or in the place of the one before."""
-        self._publisher.publish(bundle, transient={"display_id": self._id}, update=update)
+        self._context.run(
+            self._publisher.publish, bundle, transient={"display_id": self._id}, update=update
+        )
 
     def draw(self, now: float, make: Callable[[], dict[str, Any]]) -> float | None:
         """Publish what ``make`` gives if it is time; returns when it will be, or None."""

@@ -313,7 +313,7 @@ def _answer(answer: m.Applied | m.Rejected) -> dict[str, Any]:
 
 def _button(notice: m.Noticed) -> dict[str, Any] | None:
     if notice.topic.startswith(REPLACES):
-        command = wire.to_json(m.Resume(sender="panel"))
+        command = wire.to_json(m.Resume(sender="panel", share=True))
         # Each click is a command of its own, so the browser gives the id.
         del command["id"]
         return {

@@ -71,7 +71,8 @@ def test_values_that_are_not_finite_are_gaps_and_hide_no_neighbours() -> None:
     curve = Curve(points=2)
     curve.extend([0, 1], [np.nan, np.inf])
     rows = np.frombuffer(curve.whole().pack(), dtype="<f4").reshape(4, 2)
-    assert np.isnan(rows[1:]).all() and rows[0].tolist() == [0, 1]
+    assert np.isnan(rows[1:]).all()
+    assert rows[0].tolist() == [0, 1]
     curve.extend([2, 3], [5.0, np.nan])
     rows = np.frombuffer(curve.whole().pack(), dtype="<f4").reshape(4, 2)
     assert np.isnan(rows[1:, 0]).all()
@@ -82,7 +83,8 @@ def test_a_value_too_large_for_the_wire_is_a_gap() -> None:
     curve = Curve()
     curve.extend([0, 1], [1e300, 1.0])
     rows = np.frombuffer(curve.whole().pack(), dtype="<f4").reshape(4, 2)
-    assert np.isnan(rows[1:, 0]).all() and rows[3, 1] == 1.0
+    assert np.isnan(rows[1:, 0]).all()
+    assert rows[3, 1] == 1.0
 
 
 def test_spread_tells_a_constant_series_from_one_that_varies() -> None:
@@ -101,7 +103,8 @@ def test_an_update_after_a_million_steps_costs_what_the_first_did() -> None:
     curve.extend(np.arange(1_000_000, 1_000_100), np.ones(100))
     block = curve.changes()
     assert block is not None
-    assert block.start == curve.count - 1 and block.count == 1
+    assert block.start == curve.count - 1
+    assert block.count == 1
 
 
 def test_an_odd_number_of_points_is_refused() -> None:
