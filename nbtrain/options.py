@@ -62,7 +62,8 @@ class Option:
             low = f"{'above' if self.open_low else 'from'} {_short(self.low)}"
             high = f"{'below' if self.open_high else 'up to'} {_short(self.high)}"
             if self.low > -math.inf and self.high < math.inf:
-                what += f" {low} {high}" if not self.open_low else f" {low} and {high}"
+                joined = " and " if self.open_low else " to " if self.open_high else " "
+                what += f" {low}{joined}{high}"
             elif self.low > -math.inf:
                 what += f" {low}" + ("" if self.open_low else " up")
             allowed.append(what)

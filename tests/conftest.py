@@ -5,6 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A busy machine is slow, which is no failure.
+settings.register_profile("nbtrain", deadline=None)
+settings.load_profile("nbtrain")
 
 pytest_plugins = ["tests.fixtures.browser", "tests.fixtures.jupyter"]
 

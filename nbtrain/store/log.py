@@ -60,9 +60,9 @@ class LogLines:
         for index, text in enumerate(texts):
             shown = text if len(text) <= _MAX_WIDTH else text[: _MAX_WIDTH - 1] + "…"
             line = LogLine(event.stream, shown)
-            self._size += len(shown)
+            self._size += len(shown) + 1
             if event.replace and index == 0 and lines:
-                self._size -= len(lines[-1].text)
+                self._size -= len(lines[-1].text) + 1
                 lines[-1] = line
             else:
                 lines.append(line)
@@ -74,7 +74,7 @@ class LogLines:
         first, lines = self._kept
         keep = size = 0
         for line in reversed(lines[-count:]):
-            if size + len(line.text) > characters and keep:
+            if size + len(line.text) >= characters and keep:
                 break
-            keep, size = keep + 1, size + len(line.text)
+            keep, size = keep + 1, size + len(line.text) + 1
         self._kept, self._size = (first + len(lines) - keep, lines[-keep:]), size
