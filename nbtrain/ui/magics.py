@@ -88,7 +88,7 @@ class TrainMagics(Magics):
             name = parsed.name or "run"
             self._check_free(name, cell)
             older = self._stop_older(name)
-        waits = parsed.options.get("wait", False) or waits_by_itself(self.shell)
+        waits = parsed.options.get("wait", waits_by_itself(self.shell))
         full = {**options.defaults(), **parsed.options, "wait": waits}
 
         from nbtrain.runs import train as training
