@@ -1,29 +1,31 @@
 /** The charts' Bokeh figures: built once from the kernel's document, then only filled. */
 
-import { Document, type DocJson } from '@bokeh/bokehjs/build/js/lib/document';
-import { add_document_standalone } from '@bokeh/bokehjs/build/js/lib/embed/standalone';
-import '@bokeh/bokehjs/build/js/lib/models/main';
-import { BoxAnnotation } from '@bokeh/bokehjs/build/js/lib/models/annotations/box_annotation';
-import { Legend } from '@bokeh/bokehjs/build/js/lib/models/annotations/legend';
-import { Axis } from '@bokeh/bokehjs/build/js/lib/models/axes/axis';
-import { BasicTickFormatter } from '@bokeh/bokehjs/build/js/lib/models/formatters/basic_tick_formatter';
-import { LogTickFormatter } from '@bokeh/bokehjs/build/js/lib/models/formatters/log_tick_formatter';
-import { Line } from '@bokeh/bokehjs/build/js/lib/models/glyphs/line';
-import { Scatter } from '@bokeh/bokehjs/build/js/lib/models/glyphs/scatter';
-import { Text } from '@bokeh/bokehjs/build/js/lib/models/glyphs/text';
-import { VArea } from '@bokeh/bokehjs/build/js/lib/models/glyphs/varea';
-import { VSpan } from '@bokeh/bokehjs/build/js/lib/models/glyphs/vspan';
-import { Grid } from '@bokeh/bokehjs/build/js/lib/models/grids/grid';
-import { Plot, type PlotView } from '@bokeh/bokehjs/build/js/lib/models/plots/plot';
-import { Range1d } from '@bokeh/bokehjs/build/js/lib/models/ranges/range1d';
-import { GlyphRenderer } from '@bokeh/bokehjs/build/js/lib/models/renderers/glyph_renderer';
-import { LinearScale } from '@bokeh/bokehjs/build/js/lib/models/scales/linear_scale';
-import { LogScale } from '@bokeh/bokehjs/build/js/lib/models/scales/log_scale';
-import { ColumnDataSource } from '@bokeh/bokehjs/build/js/lib/models/sources/column_data_source';
-import { BasicTicker } from '@bokeh/bokehjs/build/js/lib/models/tickers/basic_ticker';
-import { LogTicker } from '@bokeh/bokehjs/build/js/lib/models/tickers/log_ticker';
-import { BoxZoomTool } from '@bokeh/bokehjs/build/js/lib/models/tools/gestures/box_zoom_tool';
-
+import {
+  add_document_standalone,
+  Axis,
+  BasicTicker,
+  BasicTickFormatter,
+  BoxAnnotation,
+  BoxZoomTool,
+  ColumnDataSource,
+  type DocJson,
+  Document,
+  GlyphRenderer,
+  Grid,
+  Legend,
+  Line,
+  LinearScale,
+  LogScale,
+  LogTicker,
+  LogTickFormatter,
+  Plot,
+  type PlotView,
+  Range1d,
+  Scatter,
+  Text,
+  VArea,
+  VSpan
+} from './bokeh';
 import type { Curve } from './curves';
 import type { Palette } from './palette';
 import type { Chart, Role } from './protocol';
@@ -43,7 +45,7 @@ export interface Mark {
 
 const BAND = 0.16;
 const HEIGHT = 200;
-const FONT = { size: '11px', family: 'var(--jp-ui-font-family, sans-serif)' };
+const FONT_SIZE = '11px';
 
 /** The figures of one view. They know curves, marks and colours, and nothing of the run. */
 export class Figures {
@@ -87,7 +89,9 @@ export class Figures {
   ): Promise<Figures> {
     const document = Document.from_json(json as DocJson);
     const figures = new Figures(document, charts, moved);
-    document.clear();
+    for (const root of document.roots()) {
+      document.remove_root(root);
+    }
     const elements: HTMLElement[] = [];
     for (const [id, plot] of figures.plots) {
       const host = hosts.get(id);
@@ -98,6 +102,8 @@ export class Figures {
       }
     }
     figures.paint(palette);
+    // The sources get the columns that only the browser fills, before a glyph asks for them.
+    figures.setMarks([]);
     const views = await add_document_standalone(document, elements[0] ?? globalThis.document.body, elements);
     for (const [id, plot] of figures.plots) {
       const view = views.find_one(plot);
@@ -195,7 +201,8 @@ export class Figures {
             major_tick_line_color: null,
             minor_tick_line_color: null,
             major_label_text_color: palette.muted,
-            major_label_text_font_size: FONT.size,
+            major_label_text_font: palette.font,
+            major_label_text_font_size: FONT_SIZE,
             axis_label: null
           });
         }
@@ -222,9 +229,9 @@ export class Figures {
   }
 
   dispose(): void {
-    this.document.clear();
-    for (const view of this.views.values()) {
-      view.remove();
+    for (const root of this.document.roots()) {
+      // Takes its view off the page too.
+      this.document.remove_root(root);
     }
     this.views.clear();
     this.plots.clear();
@@ -284,7 +291,7 @@ export class Figures {
   private fill(name: string, data: Record<string, ArrayLike<unknown>>): void {
     const source = this.document.get_model_by_name(name);
     if (source instanceof ColumnDataSource) {
-      source.data = data as ColumnDataSource['data'];
+      source.data = data as typeof source.data;
     }
   }
 

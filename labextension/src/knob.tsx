@@ -62,6 +62,7 @@ export const KnobRow = memo(function KnobRow({ model, knob, closed }: Props) {
     >
       <label className="nbt-label" htmlFor={`${id}-main`} title={reason ?? knob.doc}>
         {knob.label}
+        {knob.unit && <span className="nbt-unit"> {knob.unit}</span>}
       </label>
       <div className="nbt-control">
         {knob.can_be_off && knob.kind !== 'text' && knob.kind !== 'choice' && (
@@ -363,7 +364,6 @@ function Field({ knob, text, off, unsure, disabled, describe, commit }: FieldPro
         onBlur={() => setDraft(null)}
         onKeyDown={onKeyDown}
       />
-      {knob.unit && !off && <span className="nbt-unit">{knob.unit}</span>}
     </span>
   );
 }

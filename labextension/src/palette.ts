@@ -9,9 +9,11 @@ export interface Palette {
   readonly axis: string;
   readonly mark: string;
   readonly surface: string;
+  /** The page's font family. */
+  readonly font: string;
 }
 
-const NAMES: (keyof Palette)[] = [
+const NAMES: Exclude<keyof Palette, 'font'>[] = [
   'train',
   'validation',
   'text',
@@ -30,14 +32,15 @@ export function read(element: Element): Palette {
   probe.hidden = true;
   element.append(probe);
   const style = getComputedStyle(probe);
-  const palette = Object.fromEntries(
+  const font = style.fontFamily;
+  const colours = Object.fromEntries(
     NAMES.map(name => {
       probe.style.color = `var(--nbt-${name})`;
       return [name, style.color];
     })
   );
   probe.remove();
-  return palette as unknown as Palette;
+  return { ...colours, font } as Palette;
 }
 
 /** Call `changed` whenever the page's theme was changed; returns how to stop. */

@@ -99,7 +99,10 @@ export class RunState {
     this.curves = curves;
     if (message.log) {
       const { first, lines, total } = message.log;
-      const before = whole ? [] : this.log.lines.slice(0, Math.max(0, first - this.log.first));
+      // Where lines between were left out, what was held before them goes too.
+      const joint = first - this.log.first;
+      const fits = !whole && joint <= this.log.lines.length;
+      const before = fits ? this.log.lines.slice(0, Math.max(0, joint)) : [];
       const joined = [...before, ...lines];
       const excess = Math.max(0, joined.length - MAX_LINES);
       this.log = { first: first - before.length + excess, lines: joined.slice(excess), total };
