@@ -145,6 +145,8 @@ class Option:
             return _short(self.default)
         if self.words:
             return self.words[0]
+        if self.kind == "text":
+            return "val_loss"
         return _short(self.low) if self.low > -math.inf and not self.open_low else "1"
 
 

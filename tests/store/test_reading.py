@@ -151,8 +151,16 @@ def test_a_few_bytes_cannot_unfold_to_gigabytes(
     monkeypatch.setattr(reading, "MAX_NUMBERS", 3_000_000)
     axis = {"dtype": "i8", "runs": [[1, 1_000_000]]}
     body = {
-        **{"v": 1, "kind": "Stepped", "run": "a", "count": 1_000_000, "samples": axis},
-        **{"series": {}, "updates": 1, "epoch": 0, "seconds": [0, 1], "gauges": {}},
+        "v": 1,
+        "kind": "Stepped",
+        "run": "a",
+        "count": 1_000_000,
+        "samples": axis,
+        "series": {},
+        "updates": 1,
+        "epoch": 0,
+        "seconds": [0, 1],
+        "gauges": {},
     }
     path.write_bytes(line(body) * 1000)
     found = read(path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -53,10 +54,8 @@ def test_a_damaged_message_is_refused_or_read_never_anything_else(
     if data.draw(st.booleans()):
         del body[data.draw(st.sampled_from(sorted(body)))]
     for reader in (wire.command_from_json, wire.event_from_json):
-        try:
+        with contextlib.suppress(wire.InvalidMessage):
             reader(body)
-        except wire.InvalidMessage as error:
-            assert str(error)
 
 
 def test_a_message_of_an_unknown_kind_says_so() -> None:
