@@ -40,7 +40,7 @@ def png(history: History, charts: Sequence[Chart], curves: Mapping[str, Curve]) 
     shown = [c for c in charts if any(s.name in curves for s in c.series)][:MOST_CHARTS]
     height = 1.75 * max(len(shown), 1)
     figure = Figure(figsize=(7.2, height), dpi=96, facecolor="white", layout="constrained")
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)
     panes = figure.subplots(max(len(shown), 1), 1, sharex=True, squeeze=False)[:, 0]
     for pane, chart in zip(panes, shown, strict=False):
         _draw(pane, chart, curves)

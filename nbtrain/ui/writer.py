@@ -140,7 +140,7 @@ class Writer:
             # What changes meanwhile is drawn together. After a slow round (a first figure, a
             # picture) the trainers get at least as much time as it took.
             end = time.monotonic()
-            self._closed.wait(max(self.frame - (end - begin), min(end - begin, 1.0)))
+            self._closed.wait(max(self.frame - (end - begin), min(end - begin, 0.3)))
 
     def _draw(self, panel: Drawable) -> None:
         now = time.monotonic()
