@@ -136,6 +136,7 @@ class Fetch:
         workers: how a user's loader loads.
         notes: hears where workers cannot start.
         conform: what to do to each batch before it is moved, or None.
+        draws: making a sample draws from torch.
     """
 
     def __init__(
@@ -146,8 +147,10 @@ class Fetch:
         workers: Workers | None = None,
         notes: Notes | None = None,
         conform: Callable[[Any], Any] | None = None,
+        draws: bool = False,
     ) -> None:
         self.dataset = dataset
+        self._draws = draws
         self.collate = collate
         self._workers = workers or Workers()
         self._notes = notes if notes is not None else Notes()
@@ -181,7 +184,7 @@ class Fetch:
         if self._workers.num_workers and self._start(tickets):
             yield from self._from_workers(self._pass)
             return
-        drawn = OwnRandomness(0)
+        drawn = OwnRandomness(0, keep=False, torch_too=self._draws)
         for ticket in tickets():
             drawn.seed(ticket.seed)
             with drawn:

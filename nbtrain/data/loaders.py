@@ -19,8 +19,7 @@ class Mapped:
     """Batches of a map-style dataset in an order of our own.
 
     A batch is a function of the seed, the epoch and its first sample's place: its samples,
-    and what the dataset draws from `random` and `numpy.random` while it makes them (in
-    workers from torch too).
+    and what the dataset draws from torch, `random` and `numpy.random` while it makes them.
     """
 
     fixed: str | None = None
@@ -135,14 +134,20 @@ class Replayed:
 def replay(sampler: Any, seed: int, epoch: int) -> Iterator[Any]:
     """What a user's sampler gives in ``epoch``, as a function of ``seed`` and ``epoch``.
 
-    A copy of the sampler is run. Every ``generator`` in it is the run's; what it draws from
-    `random` and `numpy.random` is the run's too. ``set_epoch`` is called where it has one.
+    A copy of the sampler is run, whole if it has a length. Every ``generator`` in it is the
+    run's; what it draws from torch, `random` and `numpy.random` is the run's too.
+    ``set_epoch`` is called where it has one.
     """
     ours = generator(seed, "order", epoch)
     own = with_generator(sampler, ours)
     if callable(getattr(own, "set_epoch", None)):
         own.set_epoch(epoch)
-    drawn = OwnRandomness(mix(seed, "order", epoch))
+    drawn = OwnRandomness(mix(seed, "order", epoch), torch_too=True)
+    if hasattr(own, "__len__"):
+        with drawn:
+            every = list(own)
+        yield from every
+        return
     with drawn:
         iterator = iter(own)
     while True:

@@ -214,7 +214,7 @@ def mapped(
     the look put back. ``make`` gives the batches of a user's own loader.
     """
     chosen = _spread(keys)
-    with looking(name):
+    with looking(name) as look:
         samples_seen = take(data, chosen)
         many = _collated(samples_seen, collate, name)
         example = _collated(samples_seen[:2], collate, name)
@@ -234,7 +234,14 @@ def mapped(
         every = cheap_targets(data, _length(data, name))
 
     def batches(rows: Tensor | None, training: bool) -> Batches:
-        fetch = Fetch(data, collate=collate, workers=workers, notes=context.notes, conform=conform)
+        fetch = Fetch(
+            data,
+            collate=collate,
+            workers=workers,
+            notes=context.notes,
+            conform=conform,
+            draws=look.draws,
+        )
         if make is not None:
             return make(fetch, rows, training)
         seed = _seed(context, training)

@@ -22,12 +22,13 @@ from nbtrain.errors import DataError
 class _Reading:
     """Where reading has got to, so that a new call there goes on instead of beginning anew.
 
-    ``drawn`` holds the run's randomness around each read, where reading draws in this
-    process at all.
+    ``drawn`` holds the run's randomness around each read, where samples are made ``here``
+    and not in workers; ``draws`` says that they draw from torch too.
     """
 
-    def __init__(self, seed: int, draws: bool = True) -> None:
+    def __init__(self, seed: int, here: bool, draws: bool) -> None:
         self._seed = seed
+        self._here = here
         self._draws = draws
         self.epoch = -1
         self.place = 0
@@ -35,11 +36,12 @@ class _Reading:
         self.drawn: AbstractContextManager[None] = nullcontext()
 
     def anew(self) -> _Reading:
-        return _Reading(self._seed, self._draws)
+        return _Reading(self._seed, self._here, self._draws)
 
     def begin(self, epoch: int, open_items: Callable[[], Iterator[Any]]) -> None:
-        if self._draws:
-            self.drawn = OwnRandomness(mix(self._seed, "stream", epoch))
+        if self._here:
+            seed = mix(self._seed, "stream", epoch)
+            self.drawn = OwnRandomness(seed, torch_too=self._draws)
         self.epoch, self.place = epoch, 0
         with self.drawn:
             self.items = open_items()
@@ -60,6 +62,7 @@ class Stream:
         seed: of the run.
         collate: makes a batch of a list of samples.
         first: samples already read from a stream that can be read only once.
+        draws: making a sample draws from torch.
     """
 
     samples: int | None = None
@@ -75,13 +78,14 @@ class Stream:
         drop_last: bool = False,
         first: list[Any] | None = None,
         conform: Callable[[Any], Any] | None = None,
+        draws: bool = False,
     ) -> None:
         self._dataset = dataset
         self._collate = collate
         self._drop_last = drop_last
         self._first = first
         self._finish = Finish(conform)
-        self._reading = _Reading(seed)
+        self._reading = _Reading(seed, True, draws)
         self.batch_size = batch_size
 
     def to(self, device: torch.device) -> None:
@@ -137,6 +141,7 @@ class Iterated:
         loader: a `DataLoader`, or another object to iterate over batches again and again.
         seed: of the run.
         fixed: why the batch size cannot change.
+        draws: making a batch draws from torch.
     """
 
     samples: int | None = None
@@ -148,13 +153,14 @@ class Iterated:
         *,
         fixed: str,
         conform: Callable[[Any], Any] | None = None,
+        draws: bool = False,
     ) -> None:
         self._loader = loader
         self._own: Any = None
         self._seed = seed
         self._finish = Finish(conform)
         # Waiting for workers must not keep the process's generators from everyone else.
-        self._reading = _Reading(seed, draws=not getattr(loader, "num_workers", 0))
+        self._reading = _Reading(seed, not getattr(loader, "num_workers", 0), draws)
         self.fixed: str | None = fixed
         batch_size = getattr(loader, "batch_size", None)
         self.batch_size: int | None = batch_size if isinstance(batch_size, int) else None

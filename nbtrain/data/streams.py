@@ -38,7 +38,7 @@ def stream(
         "before, to see what they are. A run can be resumed within an epoch only if the "
         "stream gives the same samples again."
     )
-    with looking(name):
+    with looking(name) as look:
         items = iter(value)
         once = iter(value) is items
         first = list(islice(items, 2))
@@ -59,6 +59,7 @@ def stream(
             drop_last=drop_last,
             first=first if once else None,
             conform=conform,
+            draws=look.draws,
         )
 
     return _source(value, example, label, _UNSPLIT, make, context)
@@ -88,7 +89,7 @@ def iterated(value: Any, reason: str, whole: str, name: str, context: Context) -
         f"The batch size cannot change while training, because {reason}. Resuming within an "
         "epoch passes over the batches before, and is exact only if they come again."
     )
-    with looking(name):
+    with looking(name) as look:
         first = next(iter(_without_workers(value)), None)
     if first is None:
         raise DataError(
@@ -97,7 +98,7 @@ def iterated(value: Any, reason: str, whole: str, name: str, context: Context) -
     example = transform(lambda t: t[:2] if t.ndim else t, first)
 
     def make(conform: Callable[[Any], Any] | None, seed: int) -> Batches:
-        return Iterated(value, seed, fixed=reason, conform=conform)
+        return Iterated(value, seed, fixed=reason, conform=conform, draws=look.draws)
 
     return _source(value, example, None, whole, make, context)
 

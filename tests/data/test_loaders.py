@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ needs_fork = pytest.mark.skipif(not FORKS, reason="this system cannot fork")
 
 
 class Numbers(Dataset):
-    """Sample i is (i, a draw from NumPy, one from random)."""
+    """Sample i is (i, draws from NumPy, random and torch)."""
 
     def __init__(self, samples=40):
         self.samples = samples
@@ -48,7 +49,12 @@ class Numbers(Dataset):
         return self.samples
 
     def __getitem__(self, index):
-        return index, np.random.randint(10**9), random.randrange(10**9)
+        return (
+            index,
+            np.random.randint(10**9),
+            random.randrange(10**9),
+            torch.rand(()).item() + torch.randperm(50)[0],
+        )
 
 
 def forked(**more):
@@ -132,7 +138,7 @@ def test_draws_in_a_dataset_are_the_runs_with_workers_and_without(closing):
     random.random()
     assert drawn(here.epoch(0, batch_size=8)) == first
     assert drawn(here.epoch(1, batch_size=8)) != first
-    assert drawn(there.epoch(0, batch_size=8, start=16)) == first[2 * 3 :]
+    assert drawn(there.epoch(0, batch_size=8, start=16)) == first[2 * 4 :]
     random.seed(1)
     np.random.seed(1)
     list(here.epoch(0, batch_size=8))
@@ -143,7 +149,6 @@ def test_draws_in_a_dataset_are_the_runs_with_workers_and_without(closing):
 def test_a_users_error_puts_the_generators_back():
     class Broken(Numbers):
         def __getitem__(self, index):
-            random.random()
             if index == 30:
                 raise LookupError("sample 30")
             return super().__getitem__(index)
@@ -226,10 +231,11 @@ class EveryOther(Sampler):
     """The user's own: even indices, then odd ones, each shuffled."""
 
     def __iter__(self):
-        indices = [*range(0, 40, 2)], [*range(1, 40, 2)]
-        for part in indices:
-            random.shuffle(part)
-            yield from part
+        even = [2 * i for i in torch.randperm(20).tolist()]
+        odd = list(range(1, 40, 2))
+        random.shuffle(odd)
+        yield from even
+        yield from odd
 
     def __len__(self):
         return 40
@@ -294,6 +300,18 @@ def test_workers_ignore_interrupts_and_run_the_users_own_start(closing):
     assert ignores
     os.kill(worker, signal.SIGINT)
     assert len(list(epoch)) == 39
+
+
+@needs_fork
+def test_workers_start_from_another_thread_than_the_main_one(closing):
+    loader = DataLoader(Told(), batch_size=20, num_workers=2, multiprocessing_context="fork")
+    data = closing(prepare(data=loader)).train
+    seen = []
+    thread = threading.Thread(target=lambda: seen.extend(data.epoch(0, batch_size=20)))
+    thread.start()
+    thread.join(30)
+    assert [n for _, n in seen] == [20, 20]
+    assert all(batch[:, 2].all() for batch, _ in seen)
 
 
 @needs_fork

@@ -71,10 +71,29 @@ def test_two_threads_do_not_mix_their_states():
         assert results[seed] == [random.random() for _ in range(200)]
 
 
+def test_torch_draws_of_this_thread_come_from_ours():
+    state = torch.get_rng_state()
+    own = OwnRandomness(3, torch_too=True)
+    with own:
+        inside = torch.rand(2), torch.randint(5, (3,)), torch.empty(2).normal_(), torch.randperm(9)
+    with own:
+        more = torch.rand(2)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(3)
+    expected = torch.rand(2), torch.randint(5, (3,)), torch.empty(2).normal_(), torch.randperm(9)
+    assert all(map(torch.equal, inside, expected))
+    assert torch.equal(more, torch.rand(2))
+    torch.set_rng_state(state)
+
+
 def test_a_look_puts_torch_back_too():
     state = torch.get_rng_state()
-    with looking("data"):
+    with looking("data") as look:
         first = torch.rand(2), draw()
+    assert look.draws
+    with looking("data") as look:
+        draw()
+    assert not look.draws
     assert torch.equal(torch.get_rng_state(), state)
     with looking("data"):
         again = torch.rand(2), draw()

@@ -25,7 +25,7 @@ class Counting(IterableDataset):
         worker = get_worker_info()
         first, by = (worker.id, worker.num_workers) if worker else (0, 1)
         for i in range(first, 30, by):
-            yield i, random.random() + np.random.rand()
+            yield i, random.random() + np.random.rand() + torch.rand(()).item()
 
 
 def rows(batches):
