@@ -31,7 +31,8 @@ class Batches(Protocol):
     def epoch(self, epoch: int, *, batch_size: int, start: int = 0) -> Iterator[tuple[Any, int]]:
         """The batches of ``epoch`` from its sample ``start`` on, each with its size.
 
-        One epoch of one `Batches` is iterated at a time; a call ends the one before.
+        One epoch of one `Batches` is iterated at a time; a call ends the one before. A
+        ``batch_size`` above the number of samples takes them all.
         """
         ...
 

@@ -52,6 +52,7 @@ class Mapped:
         if self._rows is not None:
             indices = self._rows[indices]
         stop = len(indices)
+        batch_size = min(batch_size, stop) or 1
         if self._drop_last:
             stop = start + max(stop - start, 0) // batch_size * batch_size
 
@@ -64,7 +65,8 @@ class Mapped:
         return self._fetch.batches(tickets)
 
     def steps(self, batch_size: int, start: int = 0) -> int | None:
-        return steps_in(self._order.length - start, batch_size, self._drop_last)
+        size = min(batch_size, self._order.length)
+        return steps_in(self._order.length - start, size, self._drop_last)
 
     def close(self) -> None:
         """End the workers."""

@@ -69,6 +69,7 @@ class InMemory:
     def epoch(self, epoch: int, *, batch_size: int, start: int = 0) -> Iterator[tuple[Any, int]]:
         """The batches of ``epoch`` from sample ``start`` on; the last may be short."""
         length = self._order.length
+        batch_size = min(batch_size, length)
         stop = length
         if self._drop_last:
             stop = start + max(length - start, 0) // batch_size * batch_size
@@ -106,7 +107,8 @@ class InMemory:
         return transform(gather, self._data)
 
     def steps(self, batch_size: int, start: int = 0) -> int | None:
-        return steps_in(self._order.length - start, batch_size, self._drop_last)
+        size = min(batch_size, self._order.length)
+        return steps_in(self._order.length - start, size, self._drop_last)
 
     def close(self) -> None:
         """Nothing runs in the background."""

@@ -33,6 +33,7 @@ class _Reading:
         self.epoch = -1
         self.place = 0
         self.items: Iterator[Any] = iter(())
+        self.passes = 0
         self.drawn: AbstractContextManager[None] = nullcontext()
 
     def anew(self) -> _Reading:
@@ -45,6 +46,16 @@ class _Reading:
         self.epoch, self.place = epoch, 0
         with self.drawn:
             self.items = open_items()
+
+    def go_on(self, epoch: int, start: int) -> bool:
+        """Begin a pass; whether reading is at its place already."""
+        self.passes += 1
+        return (self.epoch, self.place) == (epoch, start)
+
+    def check(self, current: int) -> None:
+        """Raise if a pass is not the latest, for both read the same items."""
+        if self.passes != current:
+            raise RuntimeError("Another pass over this data began before this one ended.")
 
     def take(self, count: int) -> list[Any]:
         with self.drawn:
@@ -99,14 +110,16 @@ class Stream:
             DataError: if the stream is empty, as one is that can be read only once.
         """
         reading = self._reading
-        if (reading.epoch, reading.place) != (epoch, start):
+        if not reading.go_on(epoch, start):
             reading.begin(epoch, lambda: self._open(epoch))
             reading.place = len(reading.take(start))
+        current = reading.passes
         while True:
+            reading.check(current)
             samples = reading.take(batch_size)
             if not samples or (self._drop_last and len(samples) < batch_size):
                 if reading.place == 0:
-                    raise DataError(_empty(epoch))
+                    raise DataError(_short(len(samples)) if samples else _empty(epoch))
                 return
             with reading.drawn:
                 batch = self._collate(samples)
@@ -176,14 +189,16 @@ class Iterated:
             DataError: if the loader gives nothing.
         """
         reading = self._reading
-        if (reading.epoch, reading.place) != (epoch, start):
+        if not reading.go_on(epoch, start):
             reading.begin(epoch, lambda: self._open(epoch))
             while reading.place < start:
                 skipped = reading.take(1)
                 if not skipped:
                     return
                 reading.place += size(skipped[0])
+        current = reading.passes
         while True:
+            reading.check(current)
             taken = reading.take(1)
             if not taken:
                 if reading.place == 0:
@@ -224,6 +239,13 @@ class Iterated:
         """End the loader's workers."""
         self._own = None
         self._reading = self._reading.anew()
+
+
+def _short(samples: int) -> str:
+    return (
+        f"The stream gave {samples:,} samples, less than one batch, and the loader's drop_last "
+        "leaves them out. Take a smaller batch size."
+    )
 
 
 def _empty(epoch: int) -> str:

@@ -39,6 +39,8 @@ def test_drop_last_leaves_the_short_batch_out():
     assert [n for _, n in data.epoch(0, batch_size=4)] == [4, 4]
     assert data.steps(4) == 2
     assert [n for _, n in data.epoch(0, batch_size=4, start=3)] == [4]
+    assert [n for _, n in data.epoch(0, batch_size=99)] == [10]
+    assert data.steps(99) == 1
 
 
 def test_orders_repeat_for_a_seed_and_differ_by_epoch_and_seed():

@@ -126,6 +126,22 @@ def test_a_loop_goes_on_where_it_stopped_without_reading_again():
     assert Watched.opened == before + 1
 
 
+@pytest.mark.parametrize("loader", [Counting(), DataLoader(Counting(), batch_size=None)])
+def test_an_older_pass_says_that_it_is_over(loader):
+    data = prepare(data=loader).train
+    old = data.epoch(0, batch_size=4)
+    next(old)
+    next(data.epoch(0, batch_size=4))
+    with pytest.raises(RuntimeError, match="Another pass"):
+        next(old)
+
+
+def test_a_stream_shorter_than_a_batch_that_is_dropped_is_explained():
+    loader = DataLoader(Counting(), batch_size=40, drop_last=True)
+    with pytest.raises(DataError, match="smaller batch size"):
+        list(prepare(data=loader).train.epoch(0, batch_size=40))
+
+
 class Once(IterableDataset):
     def __init__(self):
         self.items = iter([(torch.ones(2) * i, i % 2) for i in range(9)])
