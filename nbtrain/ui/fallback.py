@@ -1,0 +1,238 @@
+"""The panel where our front-end part is absent: plain ipywidgets and a picture.
+
+VS Code and Colab show these. The controls come from the same knob declarations, go through
+the same ``send``, and show what took effect. ``NBTRAIN_PANEL=plain`` asks for them anywhere,
+``NBTRAIN_PANEL=full`` for the full panel.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import html
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import ipywidgets
+from IPython.display import display
+
+from nbtrain import messages as m
+from nbtrain.errors import UsageError
+from nbtrain.store.history import History
+from nbtrain.ui import picture, view
+from nbtrain.ui import writer as writers
+from nbtrain.ui.control import Control, controls
+from nbtrain.ui.feed import Feed
+
+PICTURE_EVERY: Final = 1.0
+"""Seconds between two pictures, at least."""
+SHARE: Final = 0.1
+"""Largest share of the time that drawing pictures may take."""
+
+
+def needed(namespace: Mapping[str, Any]) -> bool:
+    """Whether the front end cannot draw the full panel. ``namespace`` is the user's."""
+    asked = os.environ.get("NBTRAIN_PANEL", "")
+    if asked in ("plain", "full"):
+        return asked == "plain"
+    return (
+        "google.colab" in sys.modules
+        or "VSCODE_PID" in os.environ
+        or "__vsc_ipynb_file__" in namespace
+    )
+
+
+class PlainPanel:
+    """One run as plain widgets: made as a `panel.Panel` is, and drawn by the same writer.
+
+    Widgets that the user does not hold are written by the writer's thread alone; handlers
+    only send commands.
+    """
+
+    def __init__(
+        self,
+        history: History,
+        send: Callable[[m.Command], object],
+        *,
+        live: bool = True,
+        route: Callable[[str, m.Command], object] | None = None,
+        writer: writers.Writer | None = None,
+    ) -> None:
+        self.history = history
+        self.feed = Feed(history, live=live)
+        self.widget = ipywidgets.VBox()
+        self._send = send
+        self._route = route
+        self._writer = writer or writers.writer
+        self._head, self._notices = ipywidgets.HTML(), ipywidgets.HTML()
+        self._image = ipywidgets.Image(format="png", layout={"max_width": "100%"})
+        self._image.layout.display = "none"
+        self._pause = self._button("Pause", self._toggle)
+        self._keep = self._button("Keep both", self._keep_both)
+        self._keep.layout.display = "none"
+        self._buttons = ipywidgets.HBox(
+            [
+                self._pause,
+                self._button("One step", lambda: m.OneStep(sender="panel")),
+                self._button("Early stop", lambda: m.Stop(sender="panel")),
+                self._button("Undo", lambda: m.Undo(sender="panel")),
+                self._keep,
+            ]
+        )
+        self._controls: dict[str, Control] = {}
+        self._sent: dict[str, str] = {}
+        """By knob (or button) the id of the newest command that waits for its answer."""
+        self._refused: dict[str, str] = {}
+        self._drawn_at: tuple[Any, ...] = ()
+        self._picture_at, self._pictured = 0.0, -1
+        self._context = contextvars.copy_context()
+        self._fill()
+        self._writer.add(self)
+
+    def show(self) -> None:
+        """Display the panel under the cell that runs."""
+        display(self.widget)  # type: ignore[no-untyped-call]
+        self._writer.wake()
+
+    _ipython_display_ = show
+
+    def draw(self, now: float) -> float | None:
+        """Show what changed, and a fresh picture when it is time. See `writer.Drawable`."""
+        return self._context.run(self._draw, now)
+
+    def _draw(self, now: float) -> float | None:
+        moment = (self.history.version, tuple(self._sent.items()), tuple(self._refused.items()))
+        if moment != self._drawn_at:
+            self._drawn_at = moment
+            self._tell()
+        if self.history.version == self._pictured:
+            return None
+        if now < self._picture_at and self.history.state != "finished":
+            return self._picture_at
+        self._pictured = self.history.version
+        self.feed.read()
+        if self.feed.curves:
+            begin = time.monotonic()
+            self._image.value = picture.png(self.history, self.feed.charts, self.feed.curves)
+            self._image.layout.display = ""
+            self._picture_at = now + max(PICTURE_EVERY, (time.monotonic() - begin) / SHARE)
+        return None
+
+    def _tell(self) -> None:
+        h = self.history
+        self._head.value = _heading(h)
+        self._pause.description = "Resume" if h.state in ("paused", "finished") else "Pause"
+        self._keep.layout.display = "" if self._replaced() else "none"
+        if not self._controls and h.knobs:
+            self._fill()
+        for name, command in list(self._sent.items()):
+            answer = h.answers.get(command)
+            if answer is not None:
+                self._sent.pop(name, None)
+            if isinstance(answer, m.Rejected):
+                self._refused[name] = answer.reason
+        refused = dict(self._refused)
+        others = [reason for name, reason in refused.items() if name not in self._controls]
+        self._notices.value = _notices(h, others)
+        shown = view.values(h)
+        for name, control in self._controls.items():
+            if name in self._sent:
+                control.say("sent, waiting")
+                continue
+            value = shown[name]
+            control.follow(value["value"])
+            if name in refused:
+                control.say(refused[name], wrong=True)
+            elif value["step"] is not None:
+                change = f"{view.short(value['old'])} → {view.short(value['value'])}"
+                control.say(f"{change} at step {value['step']:,}")
+
+    def _fill(self) -> None:
+        """Lay the widgets out: the controls by groups, once the run's knobs are known."""
+        groups: dict[str, list[Any]] = {}
+        if self.history.knobs and not self.feed.view.live:
+            self._buttons.layout.display = "none"
+        elif self.history.knobs:
+            self._controls = controls(
+                view.knobs(self.history), view.values(self.history), self._set
+            )
+            for control in self._controls.values():
+                groups.setdefault(control.knob["group"], []).append(control.row)
+        boxes = [
+            ipywidgets.VBox([ipywidgets.HTML(f"<b>{html.escape(group)}</b>"), *rows])
+            for group, rows in groups.items()
+        ]
+        self.widget.children = (
+            self._head, self._buttons, self._notices, self._image, *boxes,
+        )  # fmt: skip
+
+    # ── on the thread that handles the widgets' messages ─────────────────────────────
+
+    def _button(self, text: str, make: Callable[[], m.Command | None]) -> Any:
+        button = ipywidgets.Button(description=text)
+        button.on_click(lambda _: self._ask(text, make()))
+        return button
+
+    def _toggle(self) -> m.Command:
+        waits = self.history.state in ("paused", "finished")
+        return m.Resume(sender="panel") if waits else m.Pause(sender="panel")
+
+    def _keep_both(self) -> m.Command | None:
+        replaced = self._replaced()
+        if replaced is not None and self._route is not None:
+            self._route(replaced, m.Resume(sender="panel", share=True))
+        return None
+
+    def _replaced(self) -> str | None:
+        """The id of the run whose place this one took, if it says so."""
+        for topic in self.history.notices:
+            if topic.startswith(view.REPLACES):
+                return topic.removeprefix(view.REPLACES)
+        return None
+
+    def _set(self, knob: str, value: m.Value) -> None:
+        self._ask(knob, m.Set(knob=knob, value=value, sender="panel"))
+
+    def _ask(self, name: str, command: m.Command | None) -> None:
+        if command is None:
+            return
+        self._refused.pop(name, None)
+        self._sent[name] = command.id
+        try:
+            self._send(command)
+        except UsageError as error:
+            self._sent.pop(name, None)
+            self._refused[name] = str(error)
+        self._writer.wake()
+
+
+def _heading(history: History) -> str:
+    progress = view.progress(history)
+    parts = [f"step {progress['step']:,}"]
+    if progress["total_steps"]:
+        parts[0] += f"/{progress['total_steps']:,}"
+    if view.unit(history) == "epoch":
+        epochs = f"/{progress['epochs']}" if progress["epochs"] else ""
+        parts.insert(0, f"epoch {history.epoch:.4g}{epochs}")
+    if progress["steps_per_second"]:
+        parts.append(f"{progress['steps_per_second']:,.0f} steps/s")
+    if progress["seconds_left"] is not None:
+        parts.append(f"{progress['seconds_left']:.0f} s left")
+    if history.device_name or history.device:
+        parts.append(history.device_name or history.device)
+    state = history.outcome or history.state or ""
+    said = " · ".join(html.escape(part) for part in parts)
+    return f"<b>{html.escape(history.name)}</b> <i>{html.escape(state)}</i> {said}"
+
+
+def _notices(history: History, refused: list[str]) -> str:
+    said = [notice.text for notice in history.notices.values() if notice.text]
+    said += refused
+    if history.error:
+        said.append(history.error)
+    lines = "".join(f"<div>{html.escape(text)}</div>" for text in said)
+    if history.traceback:
+        lines += f"<pre>{html.escape(history.traceback)}</pre>"
+    return lines
