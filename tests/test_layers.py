@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "nbtrain"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
-VOCABULARY = {"errors", "messages", "wire", "states", "options", "spec"}
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
 # What a layer may import of others' packages, beside what the layers to its left may.
 THIRD_PARTY: dict[str, set[str]] = {
     "vocabulary": set(),
@@ -23,7 +24,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "data": {"torch", "numpy", "sklearn"},
     "engine": {"torch", "safetensors", "pynvml"},
     "runs": set(),
-    "ui": {"IPython", "ipywidgets", "traitlets", "bokeh", "matplotlib", "tqdm"},
+    "ui": {"IPython", "ipywidgets", "traitlets", "bokeh", "matplotlib", "PIL", "tqdm"},
 }
 # Only inside a function, or for types alone, because not every user has them.
 ON_DEMAND: dict[str, set[str]] = {
@@ -74,8 +75,7 @@ def _walk(node: ast.AST, package: str, *, at_once: bool) -> Iterator[Import]:
 
 def left_of() -> dict[str, set[str]]:
     """For each layer those it may import, read from the chain in docs/architecture.md."""
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    chain = re.search(r"^`(vocabulary ←.*)`$", text, re.MULTILINE)
+    chain = re.search(r"^`(vocabulary ←.*)`$", ARCHITECTURE, re.MULTILINE)
     assert chain is not None, "docs/architecture.md has lost its line of layers"
     allowed: dict[str, set[str]] = {}
     done: set[str] = set()
@@ -86,12 +86,19 @@ def left_of() -> dict[str, set[str]]:
     return allowed
 
 
+def vocabulary() -> set[str]:
+    """The modules of the lowest layer, read from the table in docs/architecture.md."""
+    row = re.search(r"^\| vocabulary: ([^|]*)\|", ARCHITECTURE, re.MULTILINE)
+    assert row is not None, "docs/architecture.md has lost the row of the vocabulary"
+    return set(re.findall(r"`(\w+)`", row[1]))
+
+
 def layer(module: str) -> str | None:
     """The layer of a module of ours; None for the package itself, whose names load lazily."""
     part = module.split(".")[1] if "." in module else ""
     if part in ("", "__init__", "__version__"):
         return None
-    return "vocabulary" if part in VOCABULARY else part
+    return "vocabulary" if part in vocabulary() else part
 
 
 def name_of(path: Path) -> str:
