@@ -6,18 +6,17 @@ and return values, and know nothing of IPython or PyTorch.
 
 from __future__ import annotations
 
-import ast
 import builtins
 import difflib
 import keyword
 import unicodedata
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from nbtrain import options
 from nbtrain.errors import CorruptRecord, InvalidValue, UnknownName, UsageError
+from nbtrain.names import names_of, parsed
 
 _MAX_NAME: Final = 64
 
@@ -209,13 +208,10 @@ def _words(line: str) -> list[_Word]:
             if character in "\"'":
                 end = line.find(character, position + 1)
                 if end < 0:
-                    raise UsageError(
-                        f"The quote at the beginning of {line[position : position + 24]} is "
-                        "never closed."
-                    )
+                    raise UsageError(f"A quote in {_cut(line[start:])} is never closed.")
                 text += line[position + 1 : end]
             elif character == "{":
-                end = _closing_brace(line, position)
+                end = _closing_brace(line, position, start)
                 groups.append((len(text), len(text) + end + 1 - position))
                 text += line[position : end + 1]
             else:
@@ -228,96 +224,55 @@ def _words(line: str) -> list[_Word]:
     return words
 
 
-def _closing_brace(line: str, start: int) -> int:
-    for end in (i for i in range(start, len(line)) if line[i] == "}"):
-        if _parsed(line[start + 1 : end].strip(), "eval") is not None:
+def _closing_brace(line: str, brace: int, word: int) -> int:
+    for end in (i for i in range(brace, len(line)) if line[i] == "}"):
+        if parsed(line[brace + 1 : end].strip(), "eval") is not None:
             return end
     raise UsageError(
-        f"The expression that begins with {line[start : start + 24]!r} is no Python expression "
-        "in braces. Write it as {expression}."
+        f"The brace in {_cut(line[word:])} begins no Python expression. Write it as "
+        "{expression}, or in quotes if it is no expression."
     )
 
 
-def _parsed(source: str, mode: Literal["exec", "eval"]) -> ast.AST | None:
-    """The syntax tree of ``source``; None if it is no Python."""
-    with warnings.catch_warnings():
-        # Python warns of an odd escape when the source itself runs; once is enough.
-        warnings.simplefilter("ignore")
-        try:
-            return ast.parse(source, mode=mode)
-        # Brackets or signs by the thousand exhaust the parser.
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
+def _cut(text: str) -> str:
+    """``text`` as an error shows it."""
+    return repr(text if len(text) <= 40 else text[:40] + "…")
 
 
 # ── which earlier cells a cell needs ─────────────────────────────────────────────────────
 
 
 def names_bound(source: str) -> frozenset[str]:
-    """The global names that running ``source`` binds."""
-    return _names(source)[1]
+    """The global names that running ``source`` binds, or may bind."""
+    return names_of(source).bound
 
 
 def names_read(source: str) -> frozenset[str]:
-    """The global names that ``source`` reads, or may read, before it binds them."""
-    return _names(source)[0]
+    """The global names, built-in ones included, that ``source`` reads, or may read, before it
+    binds them, and those that its functions read, unless it binds these itself."""
+    return names_of(source).read
 
 
 def context(source: str, earlier: Sequence[str]) -> tuple[str, ...]:
     """The cells of ``earlier`` that ``source`` needs, oldest first.
 
-    For each name that ``source`` reads, the latest earlier cell that bound it, and what
-    that cell needs in turn. Cells that do not parse are passed over.
+    For each name that ``source`` reads, the latest earlier cell that bound it, those before
+    it where that one may not have, and what these cells need in turn. Cells that are no
+    Python are passed over.
     """
+    names = [names_of(cell) for cell in earlier]
     needed: set[int] = set()
-    pending = [(name, len(earlier)) for name in names_read(source)]
-    seen: set[tuple[str, int]] = set(pending)
-    bound = [names_bound(cell) for cell in earlier]
+    pending = [(name, len(earlier)) for name in names_of(source).read]
+    seen = set(pending)
     while pending:
         name, before = pending.pop()
         for index in range(before - 1, -1, -1):
-            if name in bound[index]:
-                needed.add(index)
-                for other in names_read(earlier[index]):
-                    if (other, index) not in seen:
-                        seen.add((other, index))
-                        pending.append((other, index))
+            if name not in names[index].bound:
+                continue
+            needed.add(index)
+            new = {(other, index) for other in names[index].read} - seen
+            seen |= new
+            pending.extend(new)
+            if name in names[index].certain:
                 break
     return tuple(earlier[index] for index in sorted(needed))
-
-
-def _names(source: str) -> tuple[frozenset[str], frozenset[str]]:
-    """(names read before they are bound, names bound) at the top level of ``source``."""
-    import symtable
-
-    try:
-        table = symtable.symtable(source, "<cell>", "exec")
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError):
-        return frozenset(), frozenset()
-    bound = {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
-    reads: set[str] = set()
-    done: set[str] = set()
-    for statement in tree.body:
-        reads |= {name for name in _globals_read(statement) if name not in done}
-        done |= {name for name in bound if name in _bound_by(statement)}
-    return frozenset(reads - set(dir(builtins))), frozenset(bound)
-
-
-def _globals_read(statement: ast.stmt) -> set[str]:
-    return {
-        node.id
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    } | {
-        node.target.id
-        for node in ast.walk(statement)
-        if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name)
-    }
-
-
-def _bound_by(statement: ast.stmt) -> set[str]:
-    import symtable
-
-    table = symtable.symtable(ast.unparse(statement), "<cell>", "exec")
-    return {s.get_name() for s in table.get_symbols() if s.is_assigned() or s.is_imported()}
