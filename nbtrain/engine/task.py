@@ -91,6 +91,8 @@ def bind(
         val_data=given.get("val_data"),
         val_split=options["val_split"],
         seed=options["seed"],
+        dtype=_float_type(model),
+        step=training_step is not None,
     )
     notes = list(data.notes)
     task = Task(
@@ -121,6 +123,14 @@ def bind(
         notes.append("Adam, because no optimizer was asked for.")
     task.notes = tuple(notes)
     return task
+
+
+def _float_type(model: nn.Module) -> torch.dtype:
+    """The type that floating-point features get: the weights' own, so that both fit."""
+    for parameter in model.parameters():
+        if parameter.dtype in (torch.float32, torch.float64):
+            return parameter.dtype
+    return torch.get_default_dtype()
 
 
 def _no_model(model: Any) -> str:

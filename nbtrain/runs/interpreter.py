@@ -21,38 +21,67 @@ _before = 0.005
 
 
 class Contention:
-    """Notices that other threads keep the interpreter busy, and shortens the interval.
+    """Notices that a cell keeps the interpreter busy, and shortens the interval.
 
     `look` is called about ten times a second on the training thread. It gives the
-    interpreter up once and measures how long it takes to get it back.
+    interpreter up once and measures how long it takes to get it back. A busy machine is
+    late too, so the main thread must also have computed much since the last look.
     """
 
     def __init__(self, tell: Callable[[bool], None]) -> None:
         self.tell = tell
         self.busy = False
         self._late = 0
+        self._main = _MainThread()
 
     def look(self) -> None:
-        """Measure once, and change the interval after three alike in a row."""
-        limit = 0.6 * sys.getswitchinterval() if not self.busy else 0.6 * SHORT
+        """Measure once; shorten the interval after three late ones, restore it after some eight
+        that are not."""
+        limit = 0.6 * (SHORT if self.busy else sys.getswitchinterval())
         begin = time.perf_counter()
         time.sleep(0)
         # Getting it back from an idle interpreter takes a few microseconds.
-        late = time.perf_counter() - begin > max(limit, 5e-5)
-        self._late = min(3, self._late + 1) if late else max(0, self._late - 1)
-        if self._late == 3 and not self.busy:
+        waited = time.perf_counter() - begin
+        late = self._main.busy() and waited > max(limit, 5e-5)
+        # Quick to help, slow to stop helping: a busy cell is not late every time.
+        self._late = min(8, self._late + 1) if late else max(0, self._late - 1)
+        if self._late >= 3 and not self.busy:
             self.busy = True
             _shorten()
             self.tell(True)
         elif self._late == 0 and self.busy:
             self.end()
-            self.tell(False)
 
     def end(self) -> None:
-        """Give the interval back."""
+        """Give the interval back: nobody is in the way, or the run waits."""
+        self._late = 0
         if self.busy:
             self.busy = False
             _restore()
+            self.tell(False)
+
+
+class _MainThread:
+    """How much the main thread computes, compared with the thread that asks."""
+
+    def __init__(self) -> None:
+        self._clock: int | None = None
+        ident = threading.main_thread().ident
+        # macOS and Windows have no such clock: there lateness alone has to do.
+        if hasattr(time, "pthread_getcpuclockid") and ident is not None:
+            self._clock = time.pthread_getcpuclockid(ident)
+        self._before = self._read()
+
+    def _read(self) -> tuple[float, float, float]:
+        used = time.clock_gettime(self._clock) if self._clock is not None else 0.0
+        return time.perf_counter(), used, time.thread_time()
+
+    def busy(self) -> bool:
+        """Whether it computed for much of the time since the last call; True if unknown."""
+        before, self._before = self._before, self._read()
+        wall, used, own = (now - then for now, then in zip(self._before, before, strict=True))
+        # On a crowded machine nobody gets the whole of a core, so shares are compared.
+        return self._clock is None or used > max(0.1 * wall, 0.5 * own)
 
 
 def _shorten() -> None:
