@@ -48,14 +48,25 @@ class Commands:
         self.checkpoint = checkpoint
         self._deferred: list[m.Command] = []
 
-    def obey(self, commands: Sequence[m.Command]) -> None:
-        """Let every command act, in order."""
-        self._deferred, late = [], self._deferred
-        for command in (*late, *commands):
-            try:
-                getattr(self, f"_{type(command).__name__.lower()}")(command)
-            except CommandRejected as error:
-                self.reject(command, str(error))
+    @property
+    def waiting(self) -> bool:
+        """Whether commands wait for the end of a validation."""
+        return bool(self._deferred)
+
+    def obey(self, commands: Sequence[m.Command] = ()) -> None:
+        """Let every command act, in order: those first that waited for a validation's end."""
+        waiting = [*self._deferred, *commands]
+        while waiting:
+            self._deferred = []
+            for command in waiting:
+                self._act(command)
+            waiting = self._deferred
+
+    def _act(self, command: m.Command) -> None:
+        try:
+            getattr(self, f"_{type(command).__name__.lower()}")(command)
+        except CommandRejected as error:
+            self.reject(command, str(error))
 
     def between_batches(self) -> bool:
         """Between two validation batches, where only pausing and stopping act.
@@ -64,18 +75,24 @@ class Commands:
         """
         if self._stopped():
             return False
+        request = self.training.request
+        # A validation that is asked for during a pause does not wait for the pause's end.
+        asked_in_pause = request.paused
         decision = self.control.decide(self.training.progress.step)
         while True:
             for command in decision.commands:
-                if isinstance(command, (m.Pause, m.Resume, m.Stop)):
-                    self.obey([command])
+                if isinstance(command, (m.Pause, m.Resume, m.OneStep, m.Stop)):
+                    self._act(command)
+                    asked_in_pause = asked_in_pause and request.paused
                 else:
                     self._deferred.append(command)
             if self._stopped():
                 return False
-            if not self.training.request.paused:
+            if asked_in_pause or not request.paused:
                 return True
+            self.training.hold_clock()
             decision = self.control.decide(self.training.progress.step, None)
+            self.training.tick()
 
     def _stopped(self) -> bool:
         return self.training.request.stop is not None
@@ -142,7 +159,7 @@ class Commands:
             t.newest[key] = command.sequence
         old, new, note = t.knobs.set(command.knob, command.value, command.schedule)
         action_id = command.drag or command.id
-        if not (t.actions and t.actions[-1].id == action_id):
+        if not any(action.id == action_id for action in t.actions):
             t.actions.append(Action(action_id, _full_name(command.knob), old))
         self._applied(
             command, knob=_full_name(command.knob), old=old, new=new, drag=command.drag, note=note

@@ -39,6 +39,8 @@ class Draws:
         self.seed = seed
         self.foreign = False
         """Whether something other than `nn.Dropout` has drawn."""
+        self.unsure = False
+        """Whether that may have changed, so that the next step has to find out again."""
         self.unroutable: set[str] = set()
         """Operators that drew and take no generator."""
         self._generators: dict[torch.device, torch.Generator] = {}

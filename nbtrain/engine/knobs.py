@@ -108,21 +108,33 @@ class Knobs:
         return None
 
     def _set_batch_size(self, value: int | str) -> str | None:
+        if value == "full" and self.training.task.data.train.samples is None:
+            raise CommandRejected("full needs data of a known size, and this is a stream.")
         self.values["batch_size"] = value
         self.training.rebatch = True
         self.training.replan()
         return None
 
     def _set_epochs(self, value: int) -> str | None:
+        # From here they count also where the run was launched by a number of steps alone.
+        self.training.typed |= {"epochs"}
         self.values["epochs"] = value
-        self.training.replan()
-        done = self.training.progress.epoch
-        return f"{done} epochs are done already, so the run ends here" if value <= done else None
+        return self._replanned()
 
     def _set_steps(self, value: int | None) -> str | None:
         self.values["steps"] = value
-        self.training.replan()
-        return None
+        return self._replanned()
+
+    def _replanned(self) -> str | None:
+        training, p = self.training, self.training.progress
+        training.replan()
+        if not training.complete:
+            return None
+        training.rebatch = True  # a stream's epoch ends here too
+        steps = self.values["steps"]
+        if steps is not None and p.step >= steps:
+            return f"{p.step} steps are done already, so the run ends here"
+        return f"{p.epoch} epochs are done already, so the run ends here"
 
     def _set_label_smoothing(self, value: float) -> str | None:
         loss = self.training.task.loss
@@ -147,6 +159,8 @@ class Knobs:
 
     def _set_dropout(self, value: Any) -> str | None:
         self.dropout.set(value)
+        # A recurrent layer or attention that did not draw may do so from here.
+        self.training.draws.unsure = True
         self._put_dropout()
         return None
 
@@ -156,6 +170,7 @@ class Knobs:
         if not isinstance(rate, float):
             raise CommandRejected(f"{name} takes a number from 0 up to, not including, 1.")
         self.dropout.set({layer: rate})
+        self.training.draws.unsure = True
         self._put_dropout()
         return old, rate, None
 

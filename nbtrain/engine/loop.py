@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_
 
 from nbtrain.engine import checkpoint, nonfinite
 from nbtrain.engine.commands import Commands
-from nbtrain.engine.control import GO, Control
+from nbtrain.engine.control import GO, Control, Decision
 from nbtrain.engine.early import Weights
 from nbtrain.engine.regularize import add_penalties
 from nbtrain.engine.training import Training, close
@@ -47,13 +47,14 @@ class Loop:
         p, task = t.progress, t.task
         optimizer, parameters = t.optimizer, t.parameters
         values, schedule, recorder = t.knobs.values, t.schedule, t.recorder
-        draws, finite, scaler = t.draws, t.finite, t.scaler
+        draws, finite, scaler, buffers = t.draws, t.finite, t.scaler, self._buffers
         t.tick()
         self.point(control.decide(p.step))
         while t.request.stop is None and not t.complete:
             t.rebatch = False
             # The first step of an epoch finds out whether something but nn.Dropout draws.
             mode: Any = draws.routed()
+            draws.unsure = False
             batches = task.data.train.epoch(p.epoch, batch_size=t.batch_size, start=p.position)
             for batch, size in batches:
                 with mode:
@@ -63,7 +64,6 @@ class Loop:
                     else:
                         scaler.scale(loss).backward()
                         scaler.unscale_(optimizer)
-                mode = draws.routed() if draws.foreign else _NOTHING
 
                 gradients = [w.grad for w in parameters if w.grad is not None]
                 if values["l1"] or values["l2"]:
@@ -100,36 +100,49 @@ class Loop:
                 recorder.add(value, p.samples, lr, outputs, targets, extras)
                 if bad:
                     self.not_finite(batch)
+                elif t.on_cpu and buffers:
+                    buffers.keep()
 
                 decision = control.decide(p.step)
                 now = time.perf_counter()
-                if decision is not GO or t.request.steps or values["pace"] or now > recorder.due:
+                busy = decision is not GO or t.request.steps or values["pace"] or bad
+                if busy or now > recorder.due:
                     self.point(decision)
                 if t.rebatch or t.request.stop is not None or p.step == t.total_steps:
                     break
+                mode = draws.routed() if draws.foreign or draws.unsure else _NOTHING
+                draws.unsure = False
             else:
+                if p.position == 0:
+                    raise t.empty_epoch()
                 self.end_epoch()
                 continue
             close(batches)
-            if task.data.train.samples == p.position and t.request.stop is None:
+            if t.request.stop is None and task.data.train.samples == p.position:
                 self.end_epoch()
-        if t.request.stop is None and p.position and task.data.val is not None:
-            self.evaluate()  # the plan ended inside an epoch
+            elif t.request.stop is None and t.complete:  # the plan ended inside an epoch
+                self.evaluate()
+                self.attend()
         self.emit_block()
         t.hold_clock()
 
     # ── between two steps ─────────────────────────────────────────────────────────────
 
-    def point(self, decision: Any) -> None:
+    def point(self, decision: Decision) -> None:
         """The control point: obey, keep the pace, wait while paused, send a frame."""
         t = self.training
-        recorder = t.recorder
         if t.request.steps:
             t.request.steps -= 1
             if t.request.steps == 0:
                 self.commands.pause()
+        self.attend(decision)
+
+    def attend(self, decision: Decision = GO) -> None:
+        """Obey what waits, and return when the next step may begin."""
+        t = self.training
+        recorder = t.recorder
         while True:
-            if decision.commands:
+            if decision.commands or self.commands.waiting:
                 self.emit_block()
                 self.commands.obey(decision.commands)
             if t.request.stop is not None:
@@ -142,6 +155,8 @@ class Loop:
             wait = self._until_next()
             if time.perf_counter() > recorder.due or wait > 0.05:
                 self.emit_block()
+                if t.request.paused:  # the device's flag was up
+                    continue
             if wait <= 0:
                 return
             decision = self.control.decide(t.progress.step, wait)
@@ -176,7 +191,7 @@ class Loop:
         )
         if block is not None:
             self.control.emit(block)
-            self._buffers.keep(block)
+            self._buffers.keep()
 
     # ── at the end of an epoch ────────────────────────────────────────────────────────
 
@@ -199,6 +214,8 @@ class Loop:
         every = t.task.options["checkpoint_every"]
         if every is not None and t.progress.epoch % every == 0 and self.save is not None:
             self.save.interval(t, self.control.emit)
+        if self.commands.waiting or t.request.paused:
+            self.attend()
 
     def evaluate(self, end_of_epoch: bool = False) -> dict[str, float]:
         """Measure the validation data and send the metrics."""

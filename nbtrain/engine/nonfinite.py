@@ -8,28 +8,36 @@ import torch
 from torch import Tensor, nn
 
 from nbtrain.engine.training import Training
-from nbtrain.messages import Stepped
 
 
 class Buffers:
-    """The buffers of a model, such as batch normalization's means, as of the last good frame.
+    """The buffers of a model, such as batch normalization's means, as `keep` last saw them.
 
-    A forward pass that ends in NaN has written NaN into them by then.
+    A forward pass that ends in NaN has written NaN into them by then. Only buffers that were
+    written to since the last time are copied.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._buffers = [b for b in model.buffers() if b.is_floating_point()]
+        self._buffers = list(model.buffers())
         self._kept = [b.clone() for b in self._buffers]
+        self._versions = [b._version for b in self._buffers]
 
-    def keep(self, block: Stepped) -> None:
-        """A frame was sent: its steps were good."""
-        if self._buffers:
-            torch._foreach_copy_(self._kept, self._buffers)
+    def __bool__(self) -> bool:
+        return bool(self._buffers)
+
+    def keep(self) -> None:
+        """The steps so far were good."""
+        for index, buffer in enumerate(self._buffers):
+            if buffer._version != self._versions[index]:
+                self._kept[index].copy_(buffer)
+                self._versions[index] = buffer._version
 
     def restore(self) -> None:
-        """Put them back."""
-        if self._buffers:
-            torch._foreach_copy_(self._buffers, self._kept)
+        """Put back what was written since."""
+        for index, buffer in enumerate(self._buffers):
+            if buffer._version != self._versions[index]:
+                buffer.copy_(self._kept[index])
+                self._versions[index] = buffer._version
 
 
 def explain(t: Training, batch: Any) -> str:

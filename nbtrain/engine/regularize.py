@@ -38,8 +38,11 @@ class FiniteCheck:
 
     def check(self, gradients: Sequence[Tensor]) -> None:
         """Look at ``gradients``; they stay as they are."""
+        plain = [g._values() if g.is_sparse else g for g in gradients]
+        if any(g.is_complex() for g in plain):
+            plain = [torch.view_as_real(g) if g.is_complex() else g for g in plain]
         # GradScaler's own kernel: one pass over all gradients, scaled by one.
-        torch._amp_foreach_non_finite_check_and_unscale_(list(gradients), self.found, self._one)
+        torch._amp_foreach_non_finite_check_and_unscale_(plain, self.found, self._one)
 
     def count(self) -> None:
         """Count the latest check if it was passed and all before it were."""

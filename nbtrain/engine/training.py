@@ -21,7 +21,7 @@ from nbtrain.engine.recorder import Recorder
 from nbtrain.engine.regularize import FiniteCheck
 from nbtrain.engine.schedule import Schedule
 from nbtrain.engine.task import Task, metric_names
-from nbtrain.errors import ModelError, UsageError
+from nbtrain.errors import DataError, ModelError, UsageError
 from nbtrain.messages import Started, Validated
 
 
@@ -198,6 +198,8 @@ class Training:
                 if total is None or "epochs" not in self.typed
                 else min(total, values["steps"])
             )
+        if total is not None:
+            total = max(total, p.step)
         if total != self.total_steps:
             self.total_steps = total
             self.schedule.span(p.step, total)
@@ -261,6 +263,7 @@ class Training:
         )
         batch, _ = next(batches)
         close(batches)
+        self.rebatch = True  # the pass that was under way has ended with this one
         return batch
 
     def validated(self, metrics: dict[str, float], best: bool) -> Validated:
@@ -276,6 +279,13 @@ class Training:
             samples=p.samples,
             epoch=p.epoch,
             best=best,
+        )
+
+    def empty_epoch(self) -> DataError:
+        """The error for an epoch without a batch, which nobody could ever stop."""
+        return DataError(
+            f"Epoch {self.progress.epoch + 1} gave no batch. Where drop_last leaves out a batch "
+            f"that is short, take a --batch-size (it is {self.batch_size}) that the data fills."
         )
 
     def no_such_monitor(self, measured: dict[str, float]) -> UsageError:
