@@ -202,7 +202,7 @@ def test_a_name_that_is_refused_comes_with_one_that_is_not(name: str) -> None:
         checked = spec.check_name(name)
     except UsageError as error:
         suggested = re.search(r"Try '([^']*)'\.$", str(error))
-        assert suggested is not None  # noqa: PT017
+        assert suggested is not None
         assert spec.check_name(suggested[1]) == suggested[1]
     else:
         assert checked.isidentifier()
