@@ -103,7 +103,8 @@ def _type(hint: Any) -> str:
     if hint is array:
         return "Axis"
     if origin is typing.Literal:
-        return _alias(hint) if _alias(hint) and not _top(hint) else " | ".join(map(_quoted, args))
+        alias = None if _top(hint) else _alias(hint)
+        return alias or " | ".join(map(_quoted, args))
     if origin in (types.UnionType, typing.Union):
         arms = [part for arm in args for part in _type(arm).split(" | ")]
         return " | ".join(dict.fromkeys(arms))

@@ -2,9 +2,9 @@
 
 import { memo, useEffect, useRef, useState } from 'react';
 
+import { answerText } from './answer';
 import { stateWord } from './header';
 import { useModel, useView } from './hooks';
-import { answerText } from './knob';
 import type { PanelModel } from './model';
 
 export const Announcer = memo(function Announcer({ model }: { model: PanelModel }) {
@@ -21,7 +21,11 @@ export const Announcer = memo(function Announcer({ model }: { model: PanelModel 
     }
     for (const knob of model.state.view.knobs) {
       const value = values[knob.name];
-      if (value && value.step !== null && value.command !== said.current.values[knob.name]?.command) {
+      if (
+        value &&
+        value.step !== null &&
+        value.command !== said.current.values[knob.name]?.command
+      ) {
         news.push(`${knob.label}: ${answerText(knob, value)}.`);
       }
     }

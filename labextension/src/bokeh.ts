@@ -17,26 +17,26 @@ export const { add_document_standalone } = load('embed') as typeof embed;
 export const {
   Axis,
   BasicTicker,
-  BasicTickFormatter,
   BoxAnnotation,
   BoxZoomTool,
   ColumnDataSource,
+  FixedTicker,
   GlyphRenderer,
   Grid,
   Legend,
   Line,
   LinearScale,
   LogScale,
-  LogTicker,
-  LogTickFormatter,
   Plot,
   Range1d,
   Scatter,
   Text,
+  TickFormatter,
   VArea,
   VSpan
 } = load('models') as typeof models;
 
+export type Axis = models.Axis;
 export type Plot = models.Plot;
 export type GlyphRenderer = models.GlyphRenderer;
 export type Range1d = models.Range1d;

@@ -18,8 +18,8 @@ export const CodeTab = memo(function CodeTab({ model }: { model: PanelModel }) {
       {code.context.length > 0 && (
         <details>
           <summary>
-            {code.context.length === 1 ? '1 earlier cell' : `${code.context.length} earlier cells`} it
-            reads from
+            {code.context.length === 1 ? '1 earlier cell' : `${code.context.length} earlier cells`}{' '}
+            it reads from
           </summary>
           {code.context.map((source, index) => (
             <pre key={index} tabIndex={0}>
@@ -45,7 +45,12 @@ function flag(name: string, value: unknown): string {
   if (typeof value === 'boolean') {
     return value ? `--${word}` : `--no-${word}`;
   }
-  const text = value === null ? 'off' : typeof value === 'object' ? `{${JSON.stringify(value)}}` : String(value);
+  const text =
+    typeof value === 'string' || typeof value === 'number'
+      ? String(value)
+      : value === null
+        ? 'off'
+        : `{${JSON.stringify(value)}}`;
   return `--${word} ${text}`;
 }
 
@@ -60,7 +65,12 @@ function Copy({ text }: { text: string }): JSX.Element {
     timer.current = setTimeout(() => setCopied(false), 2000);
   };
   return (
-    <button type="button" className="nbt-button nbt-copy" data-nbt="copy" onClick={() => void onClick()}>
+    <button
+      type="button"
+      className="nbt-button nbt-copy"
+      data-nbt="copy"
+      onClick={() => void onClick()}
+    >
       {copied ? 'Copied' : 'Copy'}
     </button>
   );

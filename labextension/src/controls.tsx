@@ -23,7 +23,9 @@ export const Controls = memo(function Controls({ model }: { model: PanelModel })
                 key={knob.name}
                 model={model}
                 knob={knob}
-                layers={knobs.filter(({ name, layer }) => layer !== null && name.startsWith(`${knob.name}.`))}
+                layers={knobs.filter(
+                  ({ name, layer }) => layer !== null && name.startsWith(`${knob.name}.`)
+                )}
                 closed={closed}
               />
             ))}
@@ -58,7 +60,10 @@ function Family({ model, knob, layers, closed }: FamilyProps): JSX.Element {
             <span aria-hidden="true">{open ? '▾' : '▸'}</span>
             {layers.length === 1 ? '1 layer' : `${layers.length} layers`}
           </button>
-          {open && layers.map(layer => <KnobRow key={layer.name} model={model} knob={layer} closed={closed} />)}
+          {open &&
+            layers.map(layer => (
+              <KnobRow key={layer.name} model={model} knob={layer} closed={closed} />
+            ))}
         </div>
       )}
     </>

@@ -17,8 +17,6 @@ export const EMPTY: Curve = {
   mean: new Float32Array()
 };
 
-const COLUMNS = ['x', 'low', 'high', 'mean'] as const;
-
 /** What a comm hands over as a buffer. */
 export type Buffer = ArrayBuffer | ArrayBufferView;
 
@@ -37,13 +35,18 @@ export function patched(
   if (start > kept.x.length || rows.length !== 4 * count) {
     return undefined;
   }
-  const column = (name: (typeof COLUMNS)[number], index: number): Float32Array => {
+  const column = (name: keyof Curve, index: number): Float32Array => {
     const joined = new Float32Array(start + count);
     joined.set(kept[name].subarray(0, start));
     joined.set(rows.subarray(index * count, (index + 1) * count), start);
     return joined;
   };
-  return { x: column('x', 0), low: column('low', 1), high: column('high', 2), mean: column('mean', 3) };
+  return {
+    x: column('x', 0),
+    low: column('low', 1),
+    high: column('high', 2),
+    mean: column('mean', 3)
+  };
 }
 
 /** The little-endian float32 values of `buffer`, which may start at any byte. */

@@ -4,31 +4,31 @@ import {
   add_document_standalone,
   Axis,
   BasicTicker,
-  BasicTickFormatter,
   BoxAnnotation,
   BoxZoomTool,
   ColumnDataSource,
   type DocJson,
   Document,
+  FixedTicker,
   GlyphRenderer,
   Grid,
   Legend,
   Line,
   LinearScale,
   LogScale,
-  LogTicker,
-  LogTickFormatter,
   Plot,
   type PlotView,
   Range1d,
   Scatter,
   Text,
+  TickFormatter,
   VArea,
   VSpan
 } from './bokeh';
 import type { Curve } from './curves';
 import type { Palette } from './palette';
 import type { Chart, Role } from './protocol';
+import { logTicks, tickLabels } from './ticks';
 
 /** Where a chart's frame lies in its host, in pixels. */
 export interface Box {
@@ -44,7 +44,6 @@ export interface Mark {
 }
 
 const BAND = 0.16;
-const HEIGHT = 200;
 const FONT_SIZE = '11px';
 
 /** The figures of one view. They know curves, marks and colours, and nothing of the run. */
@@ -89,7 +88,7 @@ export class Figures {
   ): Promise<Figures> {
     const document = Document.from_json(json as DocJson);
     const figures = new Figures(document, charts, moved);
-    for (const root of document.roots()) {
+    for (const root of [...document.roots()]) {
       document.remove_root(root);
     }
     const elements: HTMLElement[] = [];
@@ -104,11 +103,15 @@ export class Figures {
     figures.paint(palette);
     // The sources get the columns that only the browser fills, before a glyph asks for them.
     figures.setMarks([]);
-    const views = await add_document_standalone(document, elements[0] ?? globalThis.document.body, elements);
+    const views = await add_document_standalone(
+      document,
+      elements[0] ?? globalThis.document.body,
+      elements
+    );
     for (const [id, plot] of figures.plots) {
       const view = views.find_one(plot);
       if (view) {
-        figures.views.set(id, view as PlotView);
+        figures.views.set(id, view);
         const { inner_width, inner_height } = plot.properties;
         inner_width.change.connect(() => moved());
         inner_height.change.connect(() => moved());
@@ -164,9 +167,13 @@ export class Figures {
   }
 
   setVertical(chart: string, [start, end]: [number, number]): void {
-    const range = this.plots.get(chart)?.y_range;
-    if (range instanceof Range1d && (range.start !== start || range.end !== end)) {
+    const plot = this.plots.get(chart);
+    const range = plot?.y_range;
+    if (plot && range instanceof Range1d && (range.start !== start || range.end !== end)) {
       range.setv({ start, end });
+      if (plot.y_scale instanceof LogScale) {
+        setTicks(plot, logTicks(start, end));
+      }
     }
   }
 
@@ -175,13 +182,7 @@ export class Figures {
     if (!plot || plot.y_scale instanceof LogScale === log) {
       return;
     }
-    for (const axis of plot.left) {
-      if (axis instanceof Axis) {
-        const ticker = log ? new LogTicker({ desired_num_ticks: 4 }) : new BasicTicker({ desired_num_ticks: 4 });
-        const formatter = log ? new LogTickFormatter({ min_exponent: 3 }) : new BasicTickFormatter();
-        axis.setv({ ticker, formatter });
-      }
-    }
+    setTicker(plot, log ? new FixedTicker() : linearTicker());
     plot.y_scale = log ? new LogScale() : new LinearScale();
   }
 
@@ -214,7 +215,7 @@ export class Figures {
       }
       for (const renderer of plot.renderers) {
         if (renderer instanceof GlyphRenderer) {
-          this.colour(renderer, palette);
+          this.colour(renderer as GlyphRenderer, palette);
         }
       }
     }
@@ -229,7 +230,7 @@ export class Figures {
   }
 
   dispose(): void {
-    for (const root of this.document.roots()) {
+    for (const root of [...this.document.roots()]) {
       // Takes its view off the page too.
       this.document.remove_root(root);
     }
@@ -242,8 +243,7 @@ export class Figures {
       title: null,
       x_range: this.x,
       y_range: new Range1d({ start: 0, end: 1 }),
-      height: HEIGHT,
-      sizing_mode: 'stretch_width',
+      sizing_mode: 'stretch_both',
       toolbar_location: null,
       min_border_left: 52,
       min_border_right: 16,
@@ -251,6 +251,12 @@ export class Figures {
       min_border_bottom: 24,
       center: plot.center.filter(item => !(item instanceof Legend))
     });
+    for (const axis of plot.left) {
+      if (axis instanceof Axis) {
+        axis.formatter = new Ticks();
+      }
+    }
+    setTicker(plot, linearTicker());
     const zoom = plot.toolbar.tools.find(tool => tool instanceof BoxZoomTool);
     plot.toolbar.setv({
       tools: [zoom ?? new BoxZoomTool({ dimensions: 'width' })],
@@ -309,6 +315,38 @@ export class Figures {
     if (!this.own) {
       this.zoomed = true;
       this.moved();
+    }
+  }
+}
+
+class Ticks extends TickFormatter {
+  static __name__ = 'nbtrain.Ticks';
+
+  doFormat(ticks: number[]): string[] {
+    return tickLabels(ticks);
+  }
+}
+
+function linearTicker() {
+  return new BasicTicker({ desired_num_ticks: 5, num_minor_ticks: 0 });
+}
+
+function setTicker(plot: Plot, ticker: Axis['ticker']): void {
+  for (const axis of plot.left) {
+    if (axis instanceof Axis) {
+      axis.ticker = ticker;
+    }
+  }
+}
+
+function setTicks(plot: Plot, ticks: number[]): void {
+  for (const axis of plot.left) {
+    if (
+      axis instanceof Axis &&
+      axis.ticker instanceof FixedTicker &&
+      [...axis.ticker.ticks].join() !== ticks.join()
+    ) {
+      axis.ticker.ticks = ticks;
     }
   }
 }

@@ -85,7 +85,12 @@ function metaParts(progress: Progress, running: boolean): Part[] {
   if (epoch !== null) {
     // Whole epochs done, for 11.7 of 30 reads as a measurement, not as a place.
     const done = Math.floor(epoch + 1e-6);
-    parts.push({ key: 'epoch', text: 'epoch', strong: count(done), rest: epochs ? `/${count(epochs)}` : '' });
+    parts.push({
+      key: 'epoch',
+      text: 'epoch',
+      strong: count(done),
+      rest: epochs ? `/${count(epochs)}` : ''
+    });
   }
   parts.push({
     key: 'step',
@@ -134,11 +139,14 @@ function Outcome({ model }: { model: PanelModel }): JSX.Element | null {
   );
   const refused = useModel(
     model,
-    ({ client }) => [...client.rejected].filter(([target]) => !target.startsWith('knob:')).pop()?.[1]
+    ({ client }) =>
+      [...client.rejected].filter(([target]) => !target.startsWith('knob:')).pop()?.[1]
   );
   const story = [
     state === 'finished' && outcome !== 'failed' ? reason : state === 'queued' ? reason : null,
-    state === 'finished' && restored !== null ? `The model holds the weights of step ${count(restored)}.` : null
+    state === 'finished' && restored !== null
+      ? `The model holds the weights of step ${count(restored)}.`
+      : null
   ].filter(Boolean);
   if (!late && !refused && story.length === 0) {
     return null;
@@ -173,7 +181,12 @@ function Buttons({ model, drawing, setDrawing }: Props): JSX.Element {
       {finished ? (
         outcome !== 'completed' &&
         outcome !== 'failed' && (
-          <Button name="resume" hint={closed} disabled={!!closed} onClick={send({ kind: 'Resume' })}>
+          <Button
+            name="resume"
+            hint={closed}
+            disabled={!!closed}
+            onClick={send({ kind: 'Resume' })}
+          >
             Resume
           </Button>
         )
@@ -194,7 +207,10 @@ function Buttons({ model, drawing, setDrawing }: Props): JSX.Element {
       {!finished && (
         <Button
           name="one-step"
-          hint={closed ?? (state === 'paused' ? 'Take one step, then pause' : 'Pause first to go step by step')}
+          hint={
+            closed ??
+            (state === 'paused' ? 'Take one step, then pause' : 'Pause first to go step by step')
+          }
           disabled={!!closed || state !== 'paused'}
           onClick={send({ kind: 'OneStep', count: 1 })}
         >
@@ -234,7 +250,11 @@ function Buttons({ model, drawing, setDrawing }: Props): JSX.Element {
       )}
       <Menu
         label="More actions"
-        items={[...runItems(model, going && !closed, finished, closed), null, ...drawItems(model, drawing, setDrawing)]}
+        items={[
+          ...runItems(model, going && !closed, finished, closed),
+          null,
+          ...drawItems(model, drawing, setDrawing)
+        ]}
       />
     </div>
   );
@@ -268,20 +288,28 @@ function Button({ name, hint, disabled, primary, onClick, children }: ButtonProp
 
 /** The action that *Undo* would put back: the latest change of a knob that still stands. */
 export function undoable(actions: readonly Action[]): Action | undefined {
-  return [...actions].reverse().find(({ action, knob, undone }) => action === 'Set' && knob && !undone);
+  return [...actions]
+    .reverse()
+    .find(({ action, knob, undone }) => action === 'Set' && knob && !undone);
 }
 
 function tenMore(model: PanelModel): void {
   const { progress, values } = model.state.view;
   const epochs = values.epochs?.value;
-  const planned = typeof epochs === 'number' ? epochs : (progress.epochs ?? Math.ceil(progress.epoch ?? 0));
+  const planned =
+    typeof epochs === 'number' ? epochs : (progress.epochs ?? Math.ceil(progress.epoch ?? 0));
   const { state } = model.state.view.state;
   // After the end ten more count from where training stands, which may be before the plan.
   const base = state === 'finished' ? Math.max(Math.ceil(progress.epoch ?? planned), 0) : planned;
   model.client.send({ kind: 'Set', knob: 'epochs', value: base + 10, schedule: 'rebase' });
 }
 
-function runItems(model: PanelModel, going: boolean, finished: boolean, closed: string | null): Item[] {
+function runItems(
+  model: PanelModel,
+  going: boolean,
+  finished: boolean,
+  closed: string | null
+): Item[] {
   const send = (wish: Wish) => () => void model.client.send(wish);
   return [
     { name: 'evaluate', label: 'Evaluate now', disabled: !going, run: send({ kind: 'Evaluate' }) },
@@ -319,4 +347,3 @@ function drawItems(model: PanelModel, drawing: Drawing, setDrawing: Props['setDr
     }
   ];
 }
-

@@ -2,8 +2,9 @@
 
 import { memo, useEffect, useId, useMemo, useRef, useState } from 'react';
 
+import { answerText, check, onValue } from './answer';
 import { Drag } from './drag';
-import { isOff, knobValue, number } from './format';
+import { isOff, knobValue } from './format';
 import { useModel } from './hooks';
 import type { Value } from './messages';
 import type { PanelModel } from './model';
@@ -61,6 +62,7 @@ export const KnobRow = memo(function KnobRow({ model, knob, closed }: Props) {
       title={reason ?? undefined}
     >
       <label className="nbt-label" htmlFor={`${id}-main`} title={reason ?? knob.doc}>
+        {knob.layer !== null && <span className="nbt-unit">layer </span>}
         {knob.label}
         {knob.unit && <span className="nbt-unit"> {knob.unit}</span>}
       </label>
@@ -174,36 +176,6 @@ function useDrag(model: PanelModel, knob: Knob) {
   };
 }
 
-/** What switching on brings back: the value before, or one in the slider's middle. */
-export function onValue(knob: Knob, value: KnobValue | undefined, remembered: Value): Value {
-  if (knob.words.includes('on')) {
-    return 'on';
-  }
-  for (const candidate of [remembered, value?.old ?? null]) {
-    if (candidate !== null && !isOff(knob, candidate)) {
-      return candidate;
-    }
-  }
-  if (!knob.slider) {
-    return null;
-  }
-  const [low, high] = knob.slider;
-  const start = knob.scale === 'linear' ? low + (high - low) / 5 : Math.sqrt(low * high);
-  return knob.kind === 'int' ? Math.round(start) : Number(start.toPrecision(1));
-}
-
-/** What is wrong with `value`, or null where the run may be asked for it. */
-function check(knob: Knob, value: Value): string | null {
-  if (typeof value === 'string') {
-    const word = knob.words.includes(value) || (knob.can_be_off && value === 'off');
-    return word ? null : `${knob.label} takes ${knob.range}.`;
-  }
-  const given = Number(value);
-  const inside = !(given < number(knob.low)) && !(given > number(knob.high));
-  const whole = knob.kind !== 'int' || Number.isInteger(given);
-  return inside && whole && Number.isFinite(given) ? null : `${knob.label} takes ${knob.range}.`;
-}
-
 interface SwitchProps {
   id?: string;
   label: string;
@@ -248,7 +220,14 @@ interface SliderProps {
 function Slider(props: SliderProps): JSX.Element | null {
   const { id, knob, value, text, disabled, describe, move, hold, release } = props;
   // "on" is something to ask for, not a value to stand at.
-  const way = useMemo(() => travel(knob, knob.words.filter(word => word !== 'on')), [knob]);
+  const way = useMemo(
+    () =>
+      travel(
+        knob,
+        knob.words.filter(word => word !== 'on')
+      ),
+    [knob]
+  );
   if (!way) {
     return null;
   }
@@ -297,7 +276,7 @@ interface SelectProps {
 }
 
 function Select({ id, knob, value, disabled, describe, choose }: SelectProps): JSX.Element {
-  const current = isOff(knob, value) ? 'off' : String(value ?? '');
+  const current = isOff(knob, value) ? 'off' : typeof value === 'string' ? value : '';
   const words = [...new Set([...(knob.can_be_off ? ['off'] : []), ...knob.words, current])];
   return (
     <select
@@ -394,15 +373,3 @@ function Answer({ id, model, knob, value, wrong }: AnswerProps): JSX.Element {
     </span>
   );
 }
-
-/** What took effect, and when. */
-export function answerText(knob: Knob, value: KnobValue): string {
-  const before = knobValue(knob, value.old);
-  const after = knobValue(knob, value.value);
-  const was = isOff(knob, value.old);
-  const is = isOff(knob, value.value);
-  const change = is ? 'off' : was ? `on, ${after},` : before === after ? after : `${before} → ${after}`;
-  const note = value.note ? ` (${value.note})` : '';
-  return `✓ ${change} at step ${value.step}${note}`;
-}
-

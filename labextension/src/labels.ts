@@ -28,7 +28,9 @@ export function place(wanted: readonly Wanted[], width: number, rows: number): P
     const sides = right + own <= width ? [right, left] : [left];
     search: for (let row = 0; row < rows; row++) {
       for (const start of sides) {
-        const free = taken[row].every(([from, to]) => start + own + GAP <= from || start >= to + GAP);
+        const free = taken[row].every(
+          ([from, to]) => start + own + GAP <= from || start >= to + GAP
+        );
         if (start >= 0 && free) {
           taken[row].push([start, start + own]);
           placed[index] = { left: start, row };

@@ -20,7 +20,9 @@ export const LogTab = memo(function LogTab({ model }: { model: PanelModel }) {
     following.current = scrollHeight - scrollTop - clientHeight < 8;
   };
   if (log.lines.length === 0) {
-    return <p className="nbt-nothing">Nothing printed yet. What the training prints appears here.</p>;
+    return (
+      <p className="nbt-nothing">Nothing printed yet. What the training prints appears here.</p>
+    );
   }
   const left = log.first;
   return (

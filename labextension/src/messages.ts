@@ -43,6 +43,7 @@ export interface Pause extends Ask {
 /** Go on after a `Pause`, or after the run was stopped. */
 export interface Resume extends Ask {
   kind: 'Resume';
+  share: boolean;
 }
 
 /** Take `count` steps, then pause. */

@@ -61,8 +61,8 @@ export class PanelModel extends DOMWidgetModel {
     }
   }
 
-  async createView(): Promise<DOMWidgetView> {
-    return (await this.widget_manager.create_view(this)) as DOMWidgetView;
+  createView(): Promise<DOMWidgetView> {
+    return this.widget_manager.create_view<DOMWidgetView>(this);
   }
 
   /** Whether a kernel holds this run. */

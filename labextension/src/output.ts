@@ -31,7 +31,7 @@ export class RunOutput extends Panel implements IRenderMime.IRenderer {
   constructor() {
     super();
     this.addClass('nbt-output');
-    live.changed.connect(this.onChanged, this);
+    live.changed.connect(this.onChanged);
   }
 
   async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
@@ -40,15 +40,15 @@ export class RunOutput extends Panel implements IRenderMime.IRenderer {
   }
 
   dispose(): void {
-    live.changed.disconnect(this.onChanged, this);
+    live.changed.disconnect(this.onChanged);
     super.dispose();
   }
 
-  private onChanged(_: object, id: string): void {
+  private readonly onChanged = (_: object, id: string): void => {
     if (this.model && id === modelId(this.model)) {
       void this.draw();
     }
-  }
+  };
 
   private async draw(): Promise<void> {
     const output = this.model!;

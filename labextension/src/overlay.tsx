@@ -15,6 +15,8 @@ import type { Chart } from './protocol';
 const ROWS = 3;
 const ROW_HEIGHT = 13;
 const FONT = '11px';
+/** Pixels from the top of a frame to what pointing reads, below the labels. */
+const READING = 44;
 
 interface LabelsProps {
   model: PanelModel;
@@ -108,7 +110,12 @@ export function Reading({ model, figures, chart, x, whole }: ReadingProps): JSX.
     <>
       <div className="nbt-hair" style={{ left, top: box.top, height: box.height }} />
       {whole && (
-        <div className="nbt-reading" data-side={side} data-nbt="reading" style={{ left, top: box.top + 6 }}>
+        <div
+          className="nbt-reading"
+          data-side={side}
+          data-nbt="reading"
+          style={{ left, top: box.top + READING }}
+        >
           <div>{byEpoch ? `epoch ${at.toFixed(2)}` : `step ${Math.round(at)}`}</div>
           {rows.map(({ name, label, role, curve, index }) => (
             <div key={name} className="nbt-legend" data-role={role}>

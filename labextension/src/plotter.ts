@@ -9,6 +9,9 @@ import type { Action, Chart } from './protocol';
 import { horizontal, vertical } from './ranges';
 import type { Changes } from './state';
 
+/** The series that is set rather than measured. */
+const RATE = 'lr';
+
 /** Follows a model from construction to `dispose`. */
 export class Plotter {
   private lines = new Map<string, Curve>();
@@ -21,11 +24,11 @@ export class Plotter {
     private drawing: Drawing
   ) {
     this.all();
-    model.changed.connect(this.update, this);
+    model.changed.connect(this.update);
   }
 
   dispose(): void {
-    this.model.changed.disconnect(this.update, this);
+    this.model.changed.disconnect(this.update);
   }
 
   /** Draw on other scales, or smoother. */
@@ -52,14 +55,16 @@ export class Plotter {
     this.update(this.model, new Set([...names, 'progress', 'actions', 'best', 'horizon']));
   }
 
-  private update(model: PanelModel, changes: Changes): void {
+  private readonly update = (model: PanelModel, changes: Changes): void => {
     const { charts, figures, drawing } = this;
     const { view, curves } = model.state;
     for (const chart of charts) {
       const fresh = chart.series.filter(({ name }) => changes.has(`curve:${name}`));
-      for (const { name } of fresh) {
+      for (const { name, role } of fresh) {
         const curve = curves.get(name) ?? EMPTY;
-        const line = { ...curve, mean: smoothed(curve.mean, drawing.smoothing) };
+        // What is measured at every step is noisy; validations are few, and a rate is exact.
+        const weight = role === 'train' && name !== RATE ? drawing.smoothing : 0;
+        const line = { ...curve, mean: smoothed(curve.mean, weight) };
         this.lines.set(name, line);
         figures.setCurve(name, line);
       }
@@ -84,7 +89,7 @@ export class Plotter {
         figures.setHorizon(chart.id, chart === watched ? view.horizon : null);
       }
     }
-  }
+  };
 
   private reached(): number {
     const ends = [...this.lines.values()].map(({ x }) => x[x.length - 1] ?? 0);

@@ -64,8 +64,7 @@ function log(knob: Knob, low: number, high: number): Numbers {
   return {
     last: Math.round(span * per),
     value: at,
-    position: value =>
-      value > 0 ? Math.round((Math.log(value / low) / Math.log(base)) * per) : 0
+    position: value => (value > 0 ? Math.round((Math.log(value / low) / Math.log(base)) * per) : 0)
   };
 }
 

@@ -16,7 +16,14 @@ export interface Log {
 
 const NOTHING: View = {
   run: { id: '', name: '', number: 0 },
-  state: { state: 'queued', outcome: null, reason: null, error: null, traceback: null, restored: null },
+  state: {
+    state: 'queued',
+    outcome: null,
+    reason: null,
+    error: null,
+    traceback: null,
+    restored: null
+  },
   progress: {
     step: 0,
     total_steps: null,
@@ -120,7 +127,10 @@ const MAX_LINES = 5000;
 /** The view of a snapshot; what it repeats stays the same object, so nobody draws it again. */
 function renewed(old: View, view: Partial<View>): View {
   const whole = { ...NOTHING, ...view };
-  const parts = Object.entries(whole).map(([key, value]) => [key, kept(old[key as keyof View], value)]);
+  const parts = Object.entries(whole).map(([key, value]) => [
+    key,
+    kept(old[key as keyof View], value)
+  ]);
   return Object.fromEntries(parts) as View;
 }
 
