@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import itertools
 import math
+import operator
 import sys
 import types
 import typing
@@ -85,25 +86,22 @@ def plain(value: Any) -> Any:
 def _axis_to_json(values: array[Any]) -> dict[str, Any]:
     dtype, count = _CODES[values.typecode], len(values)
     integer = dtype == "i8"
-    # A counter is stored by its steps, which are as constant as the batch size.
-    steps: Iterable[Any] = values
-    if integer and count:
-        steps = [values[0], *(b - a for a, b in itertools.pairwise(values))]
-    runs: list[list[float]] = []
-    limit = count // 8 + 2
-    previous: float | None = None
-    for value in steps:
-        # 0.0 and -0.0 are equal, and not the same.
-        if value == previous and (value or integer or str(value) == str(previous)):
-            runs[-1][1] += 1
-        elif len(runs) == limit:
-            break
-        else:
-            runs.append([value, 1])
-            previous = value
+    steps: Iterable[int]
+    if integer:
+        # A counter is stored by its steps, which are as constant as the batch size.
+        steps = itertools.chain(values[:1], map(operator.sub, values[1:], values))
     else:
-        if all(math.isfinite(value) for value, _ in runs):
-            return {"dtype": dtype, "runs": runs, **({"delta": True} if integer else {})}
+        # Bits tell apart what is not the same, 0.0 and -0.0 too.
+        steps = array({"f4": "i", "f8": "q"}[dtype], values.tobytes())
+    limit = count // 8 + 2
+    runs: list[list[float]] = []
+    position = 0
+    for step, group in itertools.islice(itertools.groupby(steps), limit + 1):
+        length = len(list(group))
+        runs.append([step if integer else values[position], length])
+        position += length
+    if len(runs) <= limit and all(math.isfinite(value) for value, _ in runs):
+        return {"dtype": dtype, "runs": runs, **({"delta": True} if integer else {})}
     if sys.byteorder == "big":
         values = array(values.typecode, values)
         values.byteswap()
