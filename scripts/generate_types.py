@@ -61,10 +61,12 @@ def _interface(kind: type, base: type | None) -> str:
     own = [field for field in dataclasses.fields(kind) if not base or field.name not in _own(base)]
     lines = [f"  kind: '{kind.__name__}';"] if base else []
     for field in own:
-        # None is not written, so whatever may be None may be absent.
-        optional = type(None) in typing.get_args(hints[field.name])
+        # None is not written, so whatever may be None may be absent; and a command may leave
+        # out what has a default, for the reader fills it in.
+        nullable = type(None) in typing.get_args(hints[field.name])
+        optional = nullable or (base is m.Ask and field.default is not dataclasses.MISSING)
         arms = [arm for arm in typing.get_args(hints[field.name]) if arm is not type(None)]
-        hint = typing.Union[tuple(arms)] if optional else hints[field.name]  # noqa: UP007
+        hint = typing.Union[tuple(arms)] if nullable else hints[field.name]  # noqa: UP007
         name = _alias(hints[field.name]) or _type(hint)
         lines.append(f"  {field.name}{'?' if optional else ''}: {name};")
     extends = f" extends {base.__name__}" if base else ""

@@ -32,7 +32,7 @@ export interface Set extends Ask {
   knob: string;
   value?: Value;
   drag?: string;
-  schedule: 'rebase' | 'hold';
+  schedule?: 'rebase' | 'hold';
 }
 
 /** Wait after the current step until `Resume`. */
@@ -43,20 +43,20 @@ export interface Pause extends Ask {
 /** Go on after a `Pause`, or after the run was stopped. */
 export interface Resume extends Ask {
   kind: 'Resume';
-  share: boolean;
+  share?: boolean;
 }
 
 /** Take `count` steps, then pause. */
 export interface OneStep extends Ask {
   kind: 'OneStep';
-  count: number;
+  count?: number;
 }
 
 /** End the run at this step, with the best weights back or the last ones kept. */
 export interface Stop extends Ask {
   kind: 'Stop';
-  restore: Restore;
-  early: boolean;
+  restore?: Restore;
+  early?: boolean;
 }
 
 /** Compute the validation metrics now. */
