@@ -189,10 +189,11 @@ class Commands:
         self.pause()
 
     def _resume(self, command: m.Resume) -> None:
-        if not self.training.request.paused:
+        request = self.training.request
+        if not request.paused and not request.steps:
             raise CommandRejected("the run is not paused")
         self._applied(command)
-        self.training.request.steps = 0
+        request.steps = 0
         self.resume()
 
     def _onestep(self, command: m.OneStep) -> None:

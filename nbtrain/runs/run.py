@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -180,8 +181,13 @@ class Run:
         return self._ask(m.Resume())
 
     def step(self, count: int = 1) -> Answer:
-        """Take ``count`` steps, then pause."""
-        return self._ask(m.OneStep(count=count))
+        """Take ``count`` steps, then pause. Returns when they are taken, or after 10 s."""
+        answer = self._ask(m.OneStep(count=count))
+        until = time.monotonic() + ANSWER_SECONDS
+        here = self._execution.trainer.here()
+        while answer.event and not here and self.state == "running" and time.monotonic() < until:
+            self._execution.ended.wait(0.005)
+        return answer
 
     def stop(self, restore: m.Restore = "best") -> Answer:
         """Stop early. The model gets its best weights back, or with ``"last"`` keeps them."""
