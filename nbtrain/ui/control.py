@@ -107,6 +107,7 @@ def _input(knob: Declaration) -> Any:
         return ipywidgets.SelectionSlider(options=options, **name, **tip)
     if knob["scale"] == "log" and knob["kind"] != "int":
         return ipywidgets.FloatLogSlider(
+            value=_usual(knob),
             min=math.log10(low),
             max=math.log10(high),
             step=0.05,
@@ -116,11 +117,26 @@ def _input(knob: Declaration) -> Any:
         )
     if knob["kind"] == "int":
         return ipywidgets.BoundedIntText(
-            min=int(knob["low"]), max=int(knob["high"]), **name, tooltip=knob["doc"]
+            value=round(_usual(knob)),
+            min=int(knob["low"]),
+            max=int(knob["high"]),
+            **name,
+            tooltip=knob["doc"],
         )
     return ipywidgets.FloatSlider(
-        min=low, max=high, step=knob["step"] or (high - low) / 100, **name, **tip
+        value=_usual(knob),
+        min=low,
+        max=high,
+        step=knob["step"] or (high - low) / 100,
+        **name,
+        **tip,
     )
+
+
+def _usual(knob: Declaration) -> float:
+    """What a knob that was off begins at when it is switched on."""
+    low, high = knob["slider"]
+    return float(math.sqrt(low * high)) if knob["scale"] == "log" else low + (high - low) / 5
 
 
 def _shown(knob: Declaration, widget: Any, value: Value) -> Any:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import ipywidgets
-from IPython.display import display
 
 from nbtrain import messages as m
 from nbtrain.errors import UsageError
@@ -25,6 +24,7 @@ from nbtrain.ui import picture, view
 from nbtrain.ui import writer as writers
 from nbtrain.ui.control import Control, controls
 from nbtrain.ui.feed import Feed
+from nbtrain.ui.place import Place
 
 PICTURE_EVERY: Final = 1.0
 """Seconds between two pictures, at least."""
@@ -81,6 +81,7 @@ class PlainPanel:
                 self._keep,
             ]
         )
+        self._place: Place | None = None
         self._controls: dict[str, Control] = {}
         self._sent: dict[str, str] = {}
         """By knob (or button) the id of the newest command that waits for its answer."""
@@ -92,9 +93,18 @@ class PlainPanel:
         self._writer.add(self)
 
     def show(self) -> None:
-        """Display the panel under the cell that runs."""
-        display(self.widget)  # type: ignore[no-untyped-call]
+        """Display the panel under the cell that runs; its last place gets the pictures."""
+        self._place = Place(self.history)
+        self._place.publish(self.display_bundle(), update=False)
         self._writer.wake()
+
+    def display_bundle(self) -> dict[str, Any]:
+        """The widgets, and what a saved notebook shows in their place."""
+        drawn = bytes(self._image.value) or None
+        bundle = picture.bundle(self.history, self.widget.model_id, drawn)
+        # Ours alone would be preferred wherever the full panel can be drawn.
+        del bundle[picture.RUN_MIME]
+        return bundle
 
     _ipython_display_ = show
 
@@ -107,6 +117,12 @@ class PlainPanel:
         if moment != self._drawn_at:
             self._drawn_at = moment
             self._tell()
+        due = [self._draw_picture(now)]
+        if self._place is not None:
+            due.append(self._place.draw(now, self.display_bundle))
+        return min((at for at in due if at is not None), default=None)
+
+    def _draw_picture(self, now: float) -> float | None:
         if self.history.version == self._pictured:
             return None
         if now < self._picture_at and self.history.state != "finished":

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from IPython.core.interactiveshell import InteractiveShell
+
 from nbtrain import messages as m
 from nbtrain.runs import registry
+from nbtrain.ui.fallback import PlainPanel, needed
 from nbtrain.ui.panel import Panel
 from nbtrain.ui.writer import writer
 
 if TYPE_CHECKING:
     from nbtrain.runs.run import Run
 
-_panels: dict[str, Panel] = {}
+_panels: dict[str, Panel | PlainPanel] = {}
 
 
 def show(run: Run) -> None:
@@ -20,13 +23,14 @@ def show(run: Run) -> None:
     panel(run).show()
 
 
-def panel(run: Run) -> Panel:
+def panel(run: Run) -> Panel | PlainPanel:
     """The panel of ``run``, made when it is asked for first."""
     found = _panels.get(run.id)
     if found is None:
         if not _panels:
             registry.subscribe(writer.wake)
-        found = _panels[run.id] = Panel(run.history, run.send, route=_route)
+        kind = PlainPanel if needed(InteractiveShell.instance().user_ns) else Panel
+        found = _panels[run.id] = kind(run.history, run.send, route=_route)
     return found
 
 

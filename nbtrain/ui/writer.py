@@ -81,7 +81,7 @@ class Writer:
         if not self._awake.is_set():
             self._awake.set()
 
-    def flush(self, timeout: float = 5.0) -> bool:
+    def flush(self, timeout: float = 10.0) -> bool:
         """Wait until all that changed before this call is drawn; False after ``timeout``
         seconds. Not for the writer's own thread."""
         if self._thread is None:

@@ -34,7 +34,7 @@ class Plain:
         )
 
     def send(self, command: m.Command) -> str:
-        if isinstance(command, m.Set) and command.value == 1.0:
+        if isinstance(command, m.Set) and (command.knob, command.value) == ("lr", 1.0):
             raise InvalidValue("lr cannot be 1.0.")
         self.commands.append(command)
         return command.id
@@ -183,6 +183,23 @@ def test_picture_and_heading_follow_the_run(plain: Plain, monkeypatch: pytest.Mo
     plain.draw()
     assert image.value is not first
     assert "ValueError: &lt;b&gt;no&lt;/b&gt;" in plain.text
+
+
+def test_a_switch_turned_on_begins_at_a_usual_value(plain: Plain) -> None:
+    for label, usual in {"L2": 1e-4, "Clip gradients": 1.0, "Label smoothing": 0.1}.items():
+        plain.row(label)[1].value = True
+        command = plain.commands[-1]
+        assert isinstance(command, m.Set)
+        assert command.value == pytest.approx(usual)
+
+
+def test_the_saved_notebook_shows_picture_and_table(plain: Plain) -> None:
+    step(plain.history)
+    plain.draw()
+    bundle = plain.panel.display_bundle()
+    assert set(bundle) == {
+        "application/vnd.jupyter.widget-view+json", "image/png", "text/html", "text/plain",
+    }  # fmt: skip
 
 
 def test_it_is_needed_in_vs_code_and_colab_or_where_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from nbtrain import wire
 from nbtrain.errors import InvalidValue
 from nbtrain.store.history import History
 from nbtrain.ui import panel as panels
+from nbtrain.ui import place
 from nbtrain.ui.panel import Panel
 from nbtrain.ui.picture import RUN_MIME
 from nbtrain.ui.writer import Writer
@@ -285,8 +286,8 @@ def test_a_run_that_failed_before_its_first_step_shows_the_error(
 def test_while_it_trains_a_picture_comes_seldom(
     writer: Writer, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(panels, "FIRST_PICTURE", 0.05)
-    monkeypatch.setattr(panels, "PICTURE_EVERY", 60.0)
+    monkeypatch.setattr(place, "FIRST_PICTURE", 0.05)
+    monkeypatch.setattr(place, "PICTURE_EVERY", 60.0)
     shown = Shown(writer)
     shown.panel.show()
     pictured = threading.Event()
