@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from nbtrain.engine.control import GO, Decision
 from nbtrain.messages import Command, Event
+from nbtrain.runs.output import hold
 
 T = TypeVar("T")
 
@@ -50,6 +51,7 @@ class Inbox:
 
     def decide(self, step: int, wait: float | None = 0.0) -> Decision:
         """See `nbtrain.engine.control.Control`."""
+        hold()
         if not self._commands and not self._requests:
             if wait == 0.0:
                 return GO

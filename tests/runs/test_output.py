@@ -9,6 +9,7 @@ import threading
 import warnings
 
 import pytest
+
 from nbtrain.runs import output
 
 
