@@ -190,10 +190,14 @@ class Run:
         return answer
 
     def stop(self, restore: m.Restore = "best") -> Answer:
-        """Stop early. The model gets its best weights back, or with ``"last"`` keeps them."""
+        """Stop early. The model gets its best weights back, or with ``"last"`` keeps those it
+        has. Returns when the run has ended, or after 10 s."""
         if restore not in ("best", "last"):
             raise UnknownName("kind of weights", str(restore), ("best", "last"))
-        return self._ask(m.Stop(restore=restore))
+        answer = self._ask(m.Stop(restore=restore))
+        if answer.event and not self._execution.trainer.here():
+            self._execution.ended.wait(ANSWER_SECONDS)
+        return answer
 
     def evaluate(self) -> dict[str, float]:
         """Measure the validation data now. Returns the metrics."""
@@ -239,11 +243,14 @@ class Run:
         """Send a command and wait for its answer, as long as a step takes."""
         execution = self._execution
         answered = threading.Event()
+        finished = self.history.state == "finished"
         unsubscribe = execution.on_answer(command.id, answered.set)
         try:
             execution.send(command)
             if self.history.state != "queued" and not execution.trainer.here():
                 answered.wait(ANSWER_SECONDS)
+                if finished:
+                    execution.settled.wait(ANSWER_SECONDS)
         finally:
             unsubscribe()
         answer = self.history.answers.get(command.id)
