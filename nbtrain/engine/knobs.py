@@ -36,6 +36,7 @@ class Knobs:
         self.values["label_smoothing"] = self._smoothing()
         if training.task.data.train.batch_size and "batch_size" not in training.typed:
             self.values["batch_size"] = training.task.data.train.batch_size
+        self._decay_shares = optimizers.decay_shares(training.optimizer)
         self._put_dropout()
 
     def _put_dropout(self) -> None:
@@ -100,11 +101,10 @@ class Knobs:
         refused = optimizers.set_momentum(self.training.optimizer, value)
         if refused:
             raise CommandRejected(refused)
-        return None
+        return self.training.schedule.hold_momentum()
 
     def _set_weight_decay(self, value: float) -> str | None:
-        for group in self.training.optimizer.param_groups:
-            group["weight_decay"] = value
+        optimizers.set_weight_decay(self.training.optimizer, value, self._decay_shares)
         return None
 
     def _set_batch_size(self, value: int | str) -> str | None:

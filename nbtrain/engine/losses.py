@@ -46,12 +46,26 @@ class Loss:
     note: str
 
     @property
+    def torchs_own(self) -> bool:
+        """Whether we know what shapes it takes. A user's function gets what the model gives."""
+        where = getattr(self.function, "__module__", "")
+        return where in ("torch.nn.modules.loss", "torch.nn.functional")
+
+    @property
+    def threshold(self) -> float:
+        """The output above which a binary answer is 1: a logit of 0, a probability of a half."""
+        probabilities = isinstance(self.function, nn.BCELoss) or self.name == "binary_cross_entropy"
+        return 0.5 if probabilities else 0.0
+
+    @property
     def smooths(self) -> bool:
         """Whether the loss knows label smoothing."""
         return isinstance(self.function, nn.CrossEntropyLoss)
 
     def __call__(self, outputs: Any, targets: Any) -> Tensor:
-        if self.kind != "classes" and isinstance(outputs, Tensor) and isinstance(targets, Tensor):
+        if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor) and self.torchs_own):
+            return self.function(outputs, targets)
+        if self.kind != "classes":
             # (n, 1) against (n,) would broadcast to (n, n) and train on nonsense.
             if outputs.ndim == targets.ndim + 1 and outputs.shape[-1] == 1:
                 outputs = outputs.squeeze(-1)
@@ -59,15 +73,18 @@ class Loss:
                 targets = targets.squeeze(-1)
             if self.kind == "binary" and not targets.is_floating_point():
                 targets = targets.to(outputs.dtype)
-        elif self.kind == "classes" and _class_last(outputs, targets):
-            outputs, targets = outputs.flatten(0, -2), targets.flatten()
+        else:
+            targets = _indices(outputs, targets)
+            if _class_last(outputs, targets):
+                outputs, targets = outputs.flatten(0, -2), targets.flatten()
         return self.function(outputs, targets)
 
     def scores(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Outputs ``(m, classes)`` and targets ``(m,)`` to count right answers by; for binary
         targets both ``(m,)``."""
         if self.kind == "binary":
-            return outputs.flatten(), targets.flatten()
+            return outputs.flatten() - self.threshold, targets.flatten()
+        targets = _indices(outputs, targets)
         if outputs.ndim > 2 and not _class_last(outputs, targets):
             outputs = outputs.movedim(1, -1)
         if targets.ndim == outputs.ndim:  # class probabilities instead of indices
@@ -75,13 +92,17 @@ class Loss:
         return outputs.flatten(0, -2), targets.flatten()
 
 
-def _class_last(outputs: Any, targets: Any) -> bool:
+def _indices(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Class indices of shape (n, 1), as a frame's column gives them, as (n,)."""
+    column = targets.ndim == outputs.ndim == 2 and targets.shape[1] == 1 != outputs.shape[1]
+    return targets.squeeze(1) if column and not targets.is_floating_point() else targets
+
+
+def _class_last(outputs: Tensor, targets: Tensor) -> bool:
     """Whether outputs are (batch, time, classes), as sequence models give them, and do not
     also fit PyTorch's own (batch, classes, time)."""
     return (
-        isinstance(outputs, Tensor)
-        and isinstance(targets, Tensor)
-        and outputs.ndim >= 3
+        outputs.ndim >= 3
         and targets.shape == outputs.shape[:-1]
         and targets.shape[1:] != outputs.shape[2:]
     )
@@ -95,8 +116,11 @@ def named(name: str, outputs: Tensor, targets: Tensor) -> Loss:
     return loss
 
 
-def from_cell(given: Any) -> Loss:
-    """The loss that the cell left: a module or a function of (outputs, targets)."""
+def from_cell(given: Any, outputs: Any, targets: Any) -> Loss:
+    """The loss that the cell left: a module or a function of (outputs, targets).
+
+    Raises `ModelError` where it is neither, or one of PyTorch's that does not fit the shapes.
+    """
     if isinstance(given, str):
         if given not in _BY_NAME:
             raise ModelError(
@@ -121,7 +145,10 @@ def from_cell(given: Any) -> Loss:
         kind = "classes" if name in ("cross_entropy", "nll_loss") else kind
         if name.startswith("binary_cross"):
             kind = "binary"
-    return Loss(given, kind, name, f"{name}, from the cell")
+    loss = Loss(given, kind, name, f"{name}, from the cell")
+    if loss.torchs_own and isinstance(outputs, Tensor) and isinstance(targets, Tensor):
+        _check(loss, outputs, targets)
+    return loss
 
 
 def infer(outputs: Any, targets: Any, whole: Tensor | None) -> Loss:
@@ -148,7 +175,8 @@ def infer(outputs: Any, targets: Any, whole: Tensor | None) -> Loss:
     sample = targets if whole is None else whole
     if not sample.is_floating_point() and sample.dtype != torch.bool:
         classes = int(sample.max()) + 1 if sample.numel() else 0
-        if outputs.ndim >= 1 and outputs.shape[-1] == 1 and classes <= 2 and outputs.ndim <= 2:
+        single = outputs.ndim == 1 or (outputs.ndim == 2 and outputs.shape[1] == 1)
+        if single and int(sample.min()) >= 0 and classes <= 2:
             note = (
                 "Binary cross-entropy with logits, because the targets are 0 or 1 and there is "
                 "one output."
@@ -157,7 +185,10 @@ def infer(outputs: Any, targets: Any, whole: Tensor | None) -> Loss:
         else:
             note = f"Cross-entropy, because the targets are {classes} integer classes."
             loss = Loss(nn.CrossEntropyLoss(), "classes", "cross-entropy", note)
-        _check(loss, outputs, sample if sample.ndim == 1 else targets, classes)
+        if loss.kind == "binary":
+            _check(loss, outputs, targets)
+        else:
+            _check(loss, outputs, targets, sample)
         return loss
     if sample.dtype == torch.bool or bool(((sample == 0) | (sample == 1)).all()):
         note = "Binary cross-entropy with logits, because every target is 0 or 1."
@@ -173,31 +204,48 @@ def infer(outputs: Any, targets: Any, whole: Tensor | None) -> Loss:
     return loss
 
 
-def _check(loss: Loss, outputs: Tensor, targets: Tensor, classes: int | None = None) -> None:
+def _check(loss: Loss, outputs: Tensor, targets: Tensor, whole: Tensor | None = None) -> None:
+    """Raise `ModelError` where outputs and targets do not fit; ``whole`` are more targets."""
     if loss.kind == "classes":
-        if targets.is_floating_point() and targets.shape != outputs.shape:
-            raise ModelError(
-                f"{loss.name} needs integer targets, and these are {targets.dtype}. "
-                "Convert them with y.astype(int), or take --loss mse to fit real numbers."
-            )
-        if not targets.is_floating_point():
-            present = classes or (int(targets.max()) + 1 if targets.numel() else 0)
-            width = (
-                outputs.shape[1] if outputs.ndim == 2 else outputs.shape[-1] if outputs.ndim else 1
-            )
-            if outputs.ndim in (2, 3) and present > width and present > outputs.shape[1]:
-                raise ModelError(
-                    f"The targets hold classes 0 to {present - 1}, but the model has {width} "
-                    f"output{_PLURAL[width == 1]}. Give its last layer {present} outputs."
-                )
-            if targets.numel() and int(targets.min()) < 0:
-                raise ModelError("The targets hold negative classes. Number the classes from 0.")
+        _check_classes(loss, outputs, targets, targets if whole is None else whole)
         return
     a, b = tuple(outputs.shape[1:]), tuple(targets.shape[1:])
     if a != b and a != (*b, 1) and b != (*a, 1):
         raise ModelError(
             f"The model gives {_shape(a)} for each sample, but each target has {_shape(b)}. "
             f"Give the last layer as many outputs as a target has values, or change the targets."
+        )
+
+
+def _check_classes(loss: Loss, outputs: Tensor, targets: Tensor, whole: Tensor) -> None:
+    if targets.is_floating_point():
+        if targets.shape != outputs.shape:
+            raise ModelError(
+                f"{loss.name} needs integer targets, and these are {targets.dtype}. "
+                "Convert them with y.astype(int), or take --loss mse to fit real numbers."
+            )
+        return
+    ignored = getattr(loss.function, "ignore_index", -100)
+    known = whole[whole != ignored]
+    if known.numel() and int(known.min()) < 0:
+        raise ModelError("The targets hold negative classes. Number the classes from 0.")
+    present = int(known.max()) + 1 if known.numel() else 0
+    if outputs.ndim == 1 or (outputs.ndim == 2 and outputs.shape[1] == 1 and present > 1):
+        raise ModelError(
+            f"The targets hold classes 0 to {present - 1}, but the model has 1 output. Give "
+            f"its last layer {present} outputs; or, if these are amounts and no classes, take "
+            "--loss mse."
+        )
+    if targets.ndim == outputs.ndim == 2 and targets.shape[1] != 1:
+        raise ModelError(
+            f"Each target has {_shape(tuple(targets.shape[1:]))} and is an integer, as if classes "
+            "were one-hot. Give class indices, y.argmax(1), or real numbers, y.astype('float32')."
+        )
+    width = outputs.shape[1] if outputs.ndim == 2 else outputs.shape[-1]
+    if outputs.ndim in (2, 3) and present > width and present > outputs.shape[1]:
+        raise ModelError(
+            f"The targets hold classes 0 to {present - 1}, but the model has {width} "
+            f"output{_PLURAL[width == 1]}. Give its last layer {present} outputs."
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,10 @@ _CLASSES: dict[str, type[Optimizer]] = {
     "nadam": torch.optim.NAdam,
     "radam": torch.optim.RAdam,
 }
+_FROZEN = (
+    "The model has no parameter to train: all of them are frozen, or there are none. "
+    "Set requires_grad_(True) on the layers that should learn."
+)
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
 
 
@@ -37,10 +41,7 @@ def build(
     """
     trained = [p for p in parameters if p.requires_grad]
     if not trained:
-        raise ModelError(
-            "The model has no parameter to train: all of them are frozen, or there are none. "
-            "Set requires_grad_(True) on the layers that should learn."
-        )
+        raise ModelError(_FROZEN)
     cls = _CLASSES[name]
     keywords: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
     momentum = keywords.pop("momentum", None)
@@ -87,6 +88,8 @@ def from_cell(given: Any, model: nn.Module) -> Optimizer:
             "function that makes one: "
             "optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.1)."
         )
+    if not any(p.requires_grad for group in optimizer.param_groups for p in group["params"]):
+        raise ModelError(_FROZEN)
     known = {id(p) for p in model.parameters()}
     if not any(id(p) in known for group in optimizer.param_groups for p in group["params"]):
         raise ModelError(
@@ -105,6 +108,11 @@ def _made_by(make: Callable[..., Any], model: nn.Module) -> Optimizer:
     return made
 
 
+def no_momentum(optimizer: Optimizer) -> ModelError:
+    """The error for an ``optimizer`` of the cell's and a --momentum that it cannot have."""
+    return ModelError(f"{type(optimizer).__name__} has no momentum. Leave --momentum out.")
+
+
 def momentum_of(optimizer: Optimizer) -> float | None:
     """Momentum, or beta 1 of the Adam family; None where there is neither."""
     group = optimizer.param_groups[0]
@@ -120,15 +128,46 @@ def set_momentum(optimizer: Optimizer, value: float) -> str | None:
             if value == 0 and group.get("nesterov"):
                 return "Nesterov momentum must be above 0."
             group["momentum"] = value
+            if value and isinstance(optimizer, torch.optim.RMSprop):
+                # It makes this buffer at its first step only, and misses it here.
+                for state in (optimizer.state.get(p, {}) for p in group["params"]):
+                    if state and "momentum_buffer" not in state:
+                        state["momentum_buffer"] = torch.zeros_like(state["square_avg"])
         elif "betas" in group:
             group["betas"] = (value, group["betas"][1])
     return None
 
 
+def set_lr(optimizer: Optimizer, lr: float) -> None:
+    """Set the first group's learning rate; the others keep their ratio to it."""
+    first = float(optimizer.param_groups[0]["lr"])
+    for group in optimizer.param_groups:
+        value = lr * float(group["lr"]) / first if first > 0 else lr
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
+
+
 def weight_decay_of(optimizer: Optimizer) -> float | None:
-    """The first group's weight decay, or None where the optimizer has none."""
-    value = optimizer.param_groups[0].get("weight_decay")
-    return None if value is None else float(value)
+    """The largest weight decay of any group, or None where the optimizer has none."""
+    if "weight_decay" not in optimizer.param_groups[0]:
+        return None
+    return max(float(group["weight_decay"]) for group in optimizer.param_groups)
+
+
+def decay_shares(optimizer: Optimizer) -> list[float]:
+    """Each group's weight decay as a share of the largest: biases often have none."""
+    largest = weight_decay_of(optimizer)
+    if not largest:
+        return [1.0] * len(optimizer.param_groups)
+    return [float(group["weight_decay"]) / largest for group in optimizer.param_groups]
+
+
+def set_weight_decay(optimizer: Optimizer, value: float, shares: Sequence[float]) -> None:
+    """Set the weight decay of every group to its share of ``value``."""
+    for group, share in zip(optimizer.param_groups, shares, strict=True):
+        group["weight_decay"] = value * share
 
 
 def skips_by_flag(optimizer: Optimizer) -> bool:

@@ -47,8 +47,8 @@ def predict(task: Task, model: nn.Module, device: torch.device, inputs: Any, raw
     kind = task.loss.kind if task.loss is not None else "values"
     if raw or kind == "values":
         return answers
-    if kind == "binary":
-        return (answers > 0).long()
+    if task.loss is not None and kind == "binary":
+        return (answers > task.loss.threshold).long()
     return answers.argmax(1 if answers.ndim != 3 else -1)
 
 

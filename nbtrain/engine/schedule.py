@@ -73,18 +73,18 @@ class Schedule:
         self._step = 0
         self._span = (0, max(total_steps or 0, 1), 0.0)  # first step, last step, progress at first
         self._shadow = _shadow(optimizer)
+        self._base = [
+            float(group.get("initial_lr", group["lr"])) for group in self._shadow.param_groups
+        ]
         self._moves_momentum = False
+        self._until_nonzero = False
         if given is not None:
             self._attach(given, total_steps, mode)
         self._write()
 
     def _attach(self, given: str | Any, total_steps: int | None, mode: str) -> None:
         if isinstance(given, str) and given in SHAPES:
-            if total_steps is None:
-                raise ModelError(
-                    f"--scheduler {given} needs to know how many steps there will be, and a stream "
-                    "does not say. Give --steps."
-                )
+            check_name(given, planned=total_steps is not None)
             self.shape, self.every = SHAPES[given], "step"
             return
         if given == "plateau":
@@ -92,19 +92,12 @@ class Schedule:
             return
         made = given
         if isinstance(given, (LRScheduler, ReduceLROnPlateau)):
-            if getattr(given, "optimizer", None) is not self.optimizer:
-                raise ModelError(
-                    "The `scheduler` was made for another optimizer. Make it from the `optimizer` "
-                    "that this cell leaves."
-                )
+            check_optimizer(given, self.optimizer)
             _point_at(given, self._shadow)
         elif callable(given):
             made = given(self._shadow)
         if not isinstance(made, (LRScheduler, ReduceLROnPlateau)):
-            raise ModelError(
-                f"`scheduler` is a {type(made).__name__}. Leave a torch.optim.lr_scheduler, or a "
-                "function of the optimizer that makes one."
-            )
+            raise no_scheduler(made)
         self.scheduler = made
         self.every = "step" if isinstance(made, _PER_STEP) else "epoch"
         self._moves_momentum = isinstance(made, _PER_STEP)
@@ -123,7 +116,7 @@ class Schedule:
         """Set the first group's rate from here. Returns a note on the schedule, or None."""
         nominal = self._nominal()[0]
         if self.constant or (how == "rebase" and nominal > 0):
-            self.held = None
+            self.held, self._until_nonzero = None, False
             base = nominal if nominal > 0 else 1.0
             if nominal <= 0:
                 for group in self._shadow.param_groups:
@@ -133,11 +126,9 @@ class Schedule:
         else:
             self.held = lr
             note = "held until the schedule leaves zero" if how == "rebase" else "held"
-            self._rebase_after_zero = how == "rebase"
+            self._until_nonzero = how == "rebase"
         self._write()
         return note
-
-    _rebase_after_zero = False
 
     def after_step(self, step: int) -> None:
         """One step is done."""
@@ -159,9 +150,24 @@ class Schedule:
         self._write()
 
     def span(self, step: int, total_steps: int | None) -> None:
-        """The planned number of steps changed: the rest of the shape covers the rest."""
-        if self.shape is not None and total_steps:
-            self._span = (step, max(total_steps, step + 1), self._progress(step))
+        """The planned number of steps changed: the rest of the shape covers the rest.
+
+        A shape that has come to its end, perhaps a rate of zero, covers all steps anew.
+        """
+        if self.shape is None or not total_steps:
+            return
+        done = self._progress(step)
+        first = 0 if done >= 1.0 else step
+        self._step = step
+        self._span = (first, max(total_steps, step + 1), done if done < 1.0 else 0.0)
+        self._write()
+
+    def hold_momentum(self) -> str | None:
+        """Momentum was set by hand: the schedule leaves it alone. Returns a note, or None."""
+        if not self._moves_momentum:
+            return None
+        self._moves_momentum = False
+        return "the schedule no longer moves it"
 
     def _progress(self, step: int) -> float:
         first, last, done = self._span
@@ -186,12 +192,13 @@ class Schedule:
 
     def _write(self) -> None:
         nominal = self._nominal()
-        if self.held is not None and self._rebase_after_zero and nominal[0] > 0:
-            self.factor, self.held = self.held / nominal[0], None
-        for group, rate in zip(self.optimizer.param_groups, nominal, strict=True):
+        if self._until_nonzero and nominal[0] > 0:
+            # Rescaling from a rate just above zero would send the rest of it sky-high.
+            self.held, self._until_nonzero = None, False
+        base = nominal if nominal[0] > 0 else self._base
+        for group, rate, own in zip(self.optimizer.param_groups, nominal, base, strict=True):
             if self.held is not None:
-                ratio = rate / nominal[0] if nominal[0] > 0 else 1.0
-                value = self.held * ratio
+                value = self.held * (own / base[0] if base[0] > 0 else 1.0)
             else:
                 value = rate * self.factor
             if isinstance(group["lr"], torch.Tensor):
@@ -205,6 +212,37 @@ class Schedule:
                 for key in ("momentum", "betas"):
                     if key in shadow:
                         group[key] = shadow[key]
+
+
+def is_scheduler(given: Any) -> bool:
+    """Whether ``given`` is a scheduler of PyTorch's, made for an optimizer."""
+    return isinstance(given, (LRScheduler, ReduceLROnPlateau))
+
+
+def no_scheduler(given: Any) -> ModelError:
+    """The error for something that is no scheduler and makes none."""
+    return ModelError(
+        f"`scheduler` is a {type(given).__name__}. Leave a torch.optim.lr_scheduler, or a "
+        "function of the optimizer that makes one."
+    )
+
+
+def check_name(name: str, *, planned: bool) -> None:
+    """Raise `ModelError` if the schedule called ``name`` needs a plan and there is none."""
+    if name in SHAPES and not planned:
+        raise ModelError(
+            f"--scheduler {name} needs to know how many steps there will be, and a stream does "
+            "not say. Give --steps."
+        )
+
+
+def check_optimizer(scheduler: Any, optimizer: Any) -> None:
+    """Raise `ModelError` if ``scheduler`` was not made for ``optimizer``."""
+    if getattr(scheduler, "optimizer", None) is not optimizer:
+        raise ModelError(
+            "The `scheduler` was made for another optimizer. Make it from the `optimizer` that "
+            "this cell leaves."
+        )
 
 
 def _shadow(optimizer: Optimizer) -> Optimizer:

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from nbtrain.data import Prepared, prepare
-from nbtrain.engine import losses
+from nbtrain.engine import losses, optimizers, schedule
 from nbtrain.engine.dry import forward_once
+from nbtrain.engine.knobs import Dropout
 from nbtrain.engine.losses import Loss
-from nbtrain.errors import InvalidValue, ModelError, UsageError
+from nbtrain.errors import InvalidValue, ModelError, UnknownName, UsageError
 
 StepFunction = Callable[[nn.Module, Any], Any]
 Metric = Callable[[Any, Any], Any]
@@ -162,7 +163,7 @@ def _bind_declared(task: Task, loss: Any, notes: list[str]) -> None:
             "training_step(model, batch), which returns the loss of one batch."
         )
     if loss is not None:
-        task.loss = losses.from_cell(loss)
+        task.loss = losses.from_cell(loss, outputs, targets)
     elif task.options["loss"] is not None:
         _need_tensors(outputs, targets)
         task.loss = losses.named(task.options["loss"], outputs, targets)
@@ -271,6 +272,50 @@ def _check_options(task: Task, typed: frozenset[str]) -> None:
             raise losses.unknown_metric(monitor, known)
     if options["label_smoothing"] and not (task.loss and task.loss.smooths):
         raise InvalidValue("--label-smoothing works with cross-entropy only. Leave it out.")
+    if options["batch_size"] == "full" and task.data.train.samples is None:
+        raise InvalidValue("--batch-size full needs data of a known size, and this is a stream.")
+    _check_dropout(task, typed)
+    _check_optimizer(task)
+    _check_scheduler(task)
+
+
+def _check_dropout(task: Task, typed: frozenset[str]) -> None:
+    rates = Dropout(task.model).rates
+    asked = [name.removeprefix("dropout.") for name in typed if name.startswith("dropout.")]
+    if isinstance(task.options["dropout"], dict):
+        asked += task.options["dropout"]
+    if (asked or "dropout" in typed) and not rates:
+        raise ModelError(
+            "--dropout was given, but this model has no dropout layer. Put an nn.Dropout() into "
+            "it, or leave --dropout out."
+        )
+    for layer in asked:
+        if layer not in rates:
+            raise UnknownName("dropout layer", layer, rates)
+
+
+def _check_optimizer(task: Task) -> None:
+    """Find out on the main thread what would else end the run on another."""
+    settings = {name: task.options[name] for name in ("lr", "momentum", "weight_decay")}
+    if task.optimizer is None:
+        # Made to see whether it can be; it holds nothing before its first step.
+        name = task.options["optimizer"] or "adam"
+        optimizers.build(name, task.model.parameters(), torch.device("cpu"), **settings)
+    elif isinstance(task.optimizer, torch.optim.Optimizer) or not callable(task.optimizer):
+        optimizer = optimizers.from_cell(task.optimizer, task.model)
+        if settings["momentum"] is not None and optimizers.momentum_of(optimizer) is None:
+            raise optimizers.no_momentum(optimizer)
+
+
+def _check_scheduler(task: Task) -> None:
+    given = task.scheduler if task.scheduler is not None else task.options["scheduler"]
+    if schedule.is_scheduler(given):
+        schedule.check_optimizer(given, task.optimizer)
+    elif isinstance(given, str):
+        stream = task.data.train.steps(1) is None
+        schedule.check_name(given, planned=not stream or task.options["steps"] is not None)
+    elif given is not None and not callable(given):
+        raise schedule.no_scheduler(given)
 
 
 def metric_names(task: Task) -> list[str]:
@@ -289,11 +334,14 @@ def frozen(function: Any) -> Any:
 
     Another cell that binds one of them again changes nothing. Functions of the same module
     that it calls are frozen with it. Anything but a plain function is given back as it is.
+    Only those names are kept: a whole namespace would hold on to everything in it.
     """
     if not isinstance(function, types.FunctionType):
         return function
     namespace = function.__globals__
-    snapshot = dict(namespace)
+    snapshot: dict[str, Any] = {
+        name: namespace[name] for name in ("__builtins__", "__name__") if name in namespace
+    }
     made: dict[int, types.FunctionType] = {}
 
     def copy(original: types.FunctionType) -> types.FunctionType:
@@ -310,9 +358,10 @@ def frozen(function: Any) -> Any:
         clone.__dict__.update(original.__dict__)
         made[id(original)] = clone
         for name in _global_names(original.__code__):
-            value = namespace.get(name)
-            if isinstance(value, types.FunctionType) and value.__globals__ is namespace:
-                snapshot[name] = copy(value)
+            if name in namespace:
+                value = namespace[name]
+                local = isinstance(value, types.FunctionType) and value.__globals__ is namespace
+                snapshot[name] = copy(value) if local else value
         return clone
 
     return copy(function)

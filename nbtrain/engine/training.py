@@ -19,7 +19,7 @@ from nbtrain.engine.early import EarlyStopping, Weights, better_of
 from nbtrain.engine.knobs import Knobs
 from nbtrain.engine.recorder import Recorder
 from nbtrain.engine.regularize import FiniteCheck
-from nbtrain.engine.schedule import Schedule
+from nbtrain.engine.schedule import Schedule, is_scheduler
 from nbtrain.engine.task import Task, metric_names
 from nbtrain.errors import DataError, ModelError, UsageError
 from nbtrain.messages import Started, Validated
@@ -89,6 +89,9 @@ class Training:
         task, options = self.task, self.task.options
         task.model.to(self.device)
         task.data.to(self.device)
+        for metric in task.metrics.values():
+            if isinstance(metric, nn.Module):
+                metric.to(self.device)
         if isinstance(task.loss, losses.Loss) and isinstance(task.loss.function, nn.Module):
             task.loss.function.to(self.device)
             if options["label_smoothing"]:
@@ -97,7 +100,7 @@ class Training:
             task.model.train()
         self.optimizer = self._optimizer()
         self.parameters: Sequence[nn.Parameter] = [
-            p for p in task.model.parameters() if p.requires_grad
+            p for group in self.optimizer.param_groups for p in group["params"]
         ]
         self.schedule = Schedule(self.optimizer, None, None)
         self.early = EarlyStopping(
@@ -113,6 +116,9 @@ class Training:
         self.schedule = Schedule(
             self.optimizer, given, self.total_steps, mode=better_of(self.early.monitor)
         )
+        if is_scheduler(task.scheduler) and options["lr"] is not None:
+            # It was made before this rate was known, and would write its own.
+            self.schedule.set(options["lr"], "rebase")
         self.knobs.values["lr"] = self.schedule.lr
         self.recorder = Recorder(self.run, self.device, task.loss)
         self.finite = FiniteCheck(self.device)
@@ -145,16 +151,14 @@ class Training:
             name = options["optimizer"] or "adam"
             return optimizers.build(name, task.model.parameters(), self.device, **settings)
         optimizer = optimizers.from_cell(task.optimizer, task.model)
-        for group in optimizer.param_groups:
-            if settings["lr"] is not None:
-                group["lr"] = settings["lr"]
-            if settings["weight_decay"] is not None:
-                group["weight_decay"] = settings["weight_decay"]
+        if settings["lr"] is not None and not is_scheduler(task.scheduler):
+            optimizers.set_lr(optimizer, settings["lr"])
+        if settings["weight_decay"] is not None:
+            shares = optimizers.decay_shares(optimizer)
+            optimizers.set_weight_decay(optimizer, settings["weight_decay"], shares)
         if settings["momentum"] is not None:
             if optimizers.momentum_of(optimizer) is None:
-                raise ModelError(
-                    f"{type(optimizer).__name__} has no momentum. Leave --momentum out."
-                )
+                raise optimizers.no_momentum(optimizer)
             optimizers.set_momentum(optimizer, settings["momentum"])
         return optimizer
 
@@ -163,8 +167,6 @@ class Training:
         options = self.task.options
         for name, value in options.items():
             if name.startswith("dropout.") or (name == "dropout" and name in self.typed):
-                if not self.knobs.dropout.rates:
-                    raise ModelError("--dropout was given, but this model has no dropout layer.")
                 self.knobs.set(name, value if value != 0.0 or name != "dropout" else "off")
 
     # ── the plan ──────────────────────────────────────────────────────────────────────
@@ -175,10 +177,7 @@ class Training:
         size = self.knobs.values["batch_size"]
         if size == "full":
             samples = self.task.data.train.samples
-            if samples is None:
-                raise UsageError(
-                    "--batch-size full needs data of a known size, and this is a stream."
-                )
+            assert samples is not None  # `bind` and the knob see to that
             return samples
         return int(size)
 
@@ -237,6 +236,12 @@ class Training:
         with devices.autocast(self.device, task.options["precision"]):
             if task.training_step is not None:
                 loss, extras = named_values(task.training_step(task.model, batch), "training_step")
+                if not loss.requires_grad and torch.is_grad_enabled():
+                    raise ModelError(
+                        "The loss that training_step returned does not depend on any weight that "
+                        "trains. Compute it from the model's outputs, without .item(), .detach() "
+                        "or torch.no_grad()."
+                    )
                 return loss, None, None, extras
             assert task.loss is not None
             inputs, targets = task.data.split(batch)
@@ -246,7 +251,7 @@ class Training:
         if task.metrics:
             with torch.no_grad():
                 extras = {
-                    name: metric(_detached(outputs), targets)
+                    name: one_number(name, metric(_detached(outputs), targets))
                     for name, metric in task.metrics.items()
                 }
         if isinstance(outputs, Tensor) and isinstance(targets, Tensor):
@@ -326,17 +331,17 @@ def named_values(result: Any, function: str) -> tuple[Tensor, dict[str, Any] | N
     """The loss and the other named values that a step function returned."""
     extras: dict[str, Any] | None = None
     if isinstance(result, dict):
-        extras = {
-            str(name): value.detach() if isinstance(value, Tensor) else float(value)
-            for name, value in result.items()
-            if name != "loss"
-        }
         if "loss" not in result:
             have = ", ".join(map(repr, result)) or "nothing"
             raise ModelError(
                 f"{function} returned a dict without 'loss' (it has {have}). "
                 "Return {'loss': loss, …}."
             )
+        extras = {
+            str(name): one_number(str(name), value)
+            for name, value in result.items()
+            if name != "loss"
+        }
         result = result["loss"]
     if not isinstance(result, Tensor):
         raise ModelError(
@@ -348,13 +353,23 @@ def named_values(result: Any, function: str) -> tuple[Tensor, dict[str, Any] | N
             f"{function} returned a tensor of shape {tuple(result.shape)}; the loss is one number. "
             "Take its mean: return loss.mean()."
         )
-    for name, value in (extras or {}).items():
-        if isinstance(value, Tensor) and value.numel() != 1:
-            raise ModelError(
-                f"{function} returned {name!r} as a tensor of shape {tuple(value.shape)}; a metric "
-                "is one number. Take its mean, or leave it out."
-            )
     return result.reshape(()), extras
+
+
+def one_number(name: str, value: Any) -> float | Tensor:
+    """A metric's value: a detached tensor without axes, or a number.
+
+    Raises `ModelError` where it is something else.
+    """
+    if isinstance(value, Tensor) and value.numel() == 1:
+        return value.detach().reshape(())
+    if not isinstance(value, Tensor):
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            pass
+    what = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else _kind(value)
+    raise ModelError(f"The metric {name!r} is {what}; it must be one number, such as a mean.")
 
 
 def _kind(value: Any) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nbtrain.engine import device as devices
 from nbtrain.engine import losses
-from nbtrain.engine.training import Training, named_values
+from nbtrain.engine.training import Training, named_values, one_number
 
 _SMALLEST_BATCH = 512
 
@@ -77,7 +77,7 @@ def _measure(t: Training, batch: Any, samples: int, sums: Sums, stateful: dict[s
         if name in stateful:
             stateful[name].update(outputs, targets)
         else:
-            sums.add(name, metric(outputs, targets), samples)
+            sums.add(name, one_number(name, metric(outputs, targets)), samples)
 
 
 class Sums:
