@@ -9,13 +9,14 @@ import type { PanelModel } from './model';
 
 export const Announcer = memo(function Announcer({ model }: { model: PanelModel }) {
   const state = useView(model, 'state');
+  const live = useModel(model, ({ live }) => live);
   const values = useView(model, 'values');
   const rejected = useModel(model, ({ client }) => client.rejected);
-  const said = useRef({ word: stateWord(state), values, rejected });
+  const said = useRef({ word: stateWord(state, live), values, rejected });
   const [text, setText] = useState('');
   useEffect(() => {
     const news: string[] = [];
-    const word = stateWord(state);
+    const word = stateWord(state, live);
     if (word !== said.current.word) {
       news.push(`The run is ${word}.`);
     }
@@ -38,7 +39,7 @@ export const Announcer = memo(function Announcer({ model }: { model: PanelModel 
     if (news.length > 0) {
       setText(news.join(' '));
     }
-  }, [model, state, values, rejected]);
+  }, [model, state, live, values, rejected]);
   return (
     <div className="nbt-hidden" role="status" aria-live="polite">
       {text}

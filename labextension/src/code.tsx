@@ -7,6 +7,7 @@ import type { PanelModel } from './model';
 
 export const CodeTab = memo(function CodeTab({ model }: { model: PanelModel }) {
   const code = useView(model, 'code');
+  const notes = useView(model, 'notes');
   const { name } = useView(model, 'run');
   if (!code?.source) {
     return <p className="nbt-nothing">This run was not started from a cell.</p>;
@@ -15,6 +16,13 @@ export const CodeTab = memo(function CodeTab({ model }: { model: PanelModel }) {
   const first = ['%%train', name, ...options.map(([key, value]) => flag(key, value))].join(' ');
   return (
     <div className="nbt-code">
+      {notes.length > 0 && (
+        <ul className="nbt-inferred">
+          {notes.map((note, index) => (
+            <li key={index}>{note}</li>
+          ))}
+        </ul>
+      )}
       {code.context.length > 0 && (
         <details>
           <summary>

@@ -43,7 +43,8 @@ function Name({ model }: { model: PanelModel }): JSX.Element {
 
 function Pill({ model }: { model: PanelModel }): JSX.Element {
   const state = useView(model, 'state');
-  const word = stateWord(state);
+  const live = useModel(model, ({ live }) => live);
+  const word = stateWord(state, live);
   return (
     <span className="nbt-pill" data-nbt="state" data-state={word}>
       {word}
@@ -52,8 +53,11 @@ function Pill({ model }: { model: PanelModel }): JSX.Element {
 }
 
 /** The state in one word: how a finished run ended says more than that it did. */
-export function stateWord({ state, outcome }: StateInfo): string {
-  return state === 'finished' ? (outcome ?? 'finished') : state;
+export function stateWord({ state, outcome }: StateInfo, live: boolean): string {
+  if (state === 'finished') {
+    return outcome ?? state;
+  }
+  return live ? state : 'interrupted';
 }
 
 function Meta({ model }: { model: PanelModel }): JSX.Element {
@@ -134,6 +138,7 @@ function Bar({ model }: { model: PanelModel }): JSX.Element {
 
 function Outcome({ model }: { model: PanelModel }): JSX.Element | null {
   const { state, outcome, reason, restored } = useView(model, 'state');
+  const live = useModel(model, ({ live }) => live);
   const late = useModel(model, ({ client }) =>
     [...client.pending.values()].some(({ late, target }) => late && !target.startsWith('knob:'))
   );
@@ -142,12 +147,16 @@ function Outcome({ model }: { model: PanelModel }): JSX.Element | null {
     ({ client }) =>
       [...client.rejected].filter(([target]) => !target.startsWith('knob:')).pop()?.[1]
   );
-  const story = [
-    state === 'finished' && outcome !== 'failed' ? reason : state === 'queued' ? reason : null,
-    state === 'finished' && restored !== null
-      ? `The model holds the weights of step ${count(restored)}.`
-      : null
-  ].filter(Boolean);
+  const story: string[] = [];
+  if (reason && outcome !== 'failed') {
+    story.push(sentence(reason));
+  }
+  if (state === 'finished' && restored !== null) {
+    story.push(`The model holds the weights of step ${count(restored)}.`);
+  }
+  if (!live) {
+    story.push('The kernel of this run is gone; this is the last it told.');
+  }
   if (!late && !refused && story.length === 0) {
     return null;
   }
@@ -166,6 +175,11 @@ function Outcome({ model }: { model: PanelModel }): JSX.Element | null {
       )}
     </p>
   );
+}
+
+function sentence(text: string): string {
+  const whole = text.charAt(0).toUpperCase() + text.slice(1);
+  return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
 
 function Buttons({ model, drawing, setDrawing }: Props): JSX.Element {

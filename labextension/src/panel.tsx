@@ -107,16 +107,15 @@ function LogCount({ model }: { model: PanelModel }): JSX.Element | null {
   return total > 0 ? <span className="nbt-count">{total > 999 ? '999+' : total}</span> : null;
 }
 
-/** What was inferred, discreet beside the tabs; the whole of it on hover and to readers. */
+/** What was inferred, discreet beside the tabs; the code tab has the whole of it. */
 function Notes({ model }: { model: PanelModel }): JSX.Element | null {
   const notes = useView(model, 'notes');
   if (notes.length === 0) {
     return null;
   }
-  const text = notes.join(' · ');
   return (
     <p className="nbt-notes" data-nbt="notes" title={notes.join('\n')}>
-      {text}
+      {notes.join(' ')}
     </p>
   );
 }
