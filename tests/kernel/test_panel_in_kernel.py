@@ -65,10 +65,12 @@ class RawKernel:
         self.wait_for(lambda m: is_idle(m) and parent(m) == request)
         return request
 
-    def tell(self, comm: str, content: Any) -> None:
+    def tell(self, comm: str, content: Any, subshell: str | None = None) -> None:
         """Send a widget's custom message, as the browser does."""
         data = {"method": "custom", "content": content}
         message = self.client.session.msg("comm_msg", {"comm_id": comm, "data": data})
+        if subshell is not None:
+            message["header"]["subshell_id"] = subshell
         self.client.shell_channel.send(message)
 
 
@@ -85,6 +87,17 @@ def custom(message: Message, kind: str) -> bool:
     if message["msg_type"] != "comm_msg":
         return False
     return message["content"]["data"].get("content", {}).get("kind") == kind
+
+
+def opened_panel(kernel: RawKernel) -> str:
+    """The id of the comm of the one panel that was opened."""
+    opened = [m["content"] for m in kernel.published if m["msg_type"] == "comm_open"]
+    (comm,) = [
+        content["comm_id"]
+        for content in opened
+        if content["data"]["state"].get("_model_name") == "PanelModel"
+    ]
+    return str(comm)
 
 
 @pytest.fixture
@@ -104,14 +117,8 @@ def raw_kernel() -> Iterator[RawKernel]:
 def test_frames_and_pictures_come_while_a_cell_is_busy(raw_kernel: RawKernel) -> None:
     kernel = raw_kernel
     launched = kernel.run(LAUNCH)
-    (opened,) = [
-        m
-        for m in kernel.published
-        if m["msg_type"] == "comm_open"
-        and m["content"]["data"]["state"].get("_model_name") == "PanelModel"
-    ]
     (shown,) = [m for m in kernel.published if m["msg_type"] == "display_data"]
-    comm = opened["content"]["comm_id"]
+    comm = opened_panel(kernel)
     view = shown["content"]["data"]["application/vnd.jupyter.widget-view+json"]
     assert view["model_id"] == comm
 
@@ -139,3 +146,26 @@ def test_frames_and_pictures_come_while_a_cell_is_busy(raw_kernel: RawKernel) ->
 
     kernel.tell(comm, {"kind": "command", "command": {"kind": "Stop", "id": "c1"}})
     kernel.run("assert [c.id for c in commands] == ['c1']")
+
+
+@pytest.mark.kernel
+@pytest.mark.skipif(ipykernel.version_info[0] < 7, reason="ipykernel 6 has no subshells")
+def test_a_click_reaches_the_run_while_a_cell_is_busy(raw_kernel: RawKernel) -> None:
+    kernel = raw_kernel
+    kernel.run(LAUNCH)
+    comm = opened_panel(kernel)
+    request = kernel.client.session.msg("create_subshell_request")
+    kernel.client.control_channel.send(request)
+    subshell = kernel.client.get_control_msg(timeout=WAIT)["content"]["subshell_id"]
+
+    kernel.tell(comm, {"kind": "hello", "protocol": 1}, subshell)
+    # What is published must not lead the comm's next message away from its subshell.
+    kernel.wait_for(lambda m: custom(m, "frame"))
+    kernel.client.execute(
+        f"begin = time.time()\nwhile not commands and time.time() - begin < {WAIT}: pass\n"
+        "print('obeyed', [c.id for c in commands])\nstopped.set()"
+    )
+    kernel.wait_for(lambda m: m["msg_type"] == "execute_input")
+    kernel.tell(comm, {"kind": "command", "command": {"kind": "Stop", "id": "c1"}}, subshell)
+    said = kernel.wait_for(lambda m: m["msg_type"] == "stream")
+    assert said["content"]["text"].strip() == "obeyed ['c1']"
