@@ -92,7 +92,8 @@ browser:
 
 .PHONY: lab
 lab: setup-lab
-	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB_ARGS) $(NOTEBOOK)
+	@$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
+		--LabApp.default_url=/lab/tree/$(NOTEBOOK) $(LAB_ARGS)
 
 # ── checks ──────────────────────────────────────────────────────────────────────────────
 
