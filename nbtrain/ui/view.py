@@ -77,7 +77,7 @@ class View:
             "best": (h.best, self._best),
             "horizon": ((h.state, h.knobs, _validations(h)), lambda: horizon(h)),
             "notices": (h.notices, self._notices),
-            "notes": (h.notes, lambda: list(h.notes)),
+            "notes": ((h.notes, h.names, self.charts), self._notes),
             "code": (h.id, self._code),
             "readonly": (live, lambda: not live),
         }
@@ -139,6 +139,12 @@ class View:
             for n in self.history.notices.values()
             if n.text
         ]
+
+    def _notes(self) -> list[str]:
+        drawn = {series.name for chart in self.charts for series in chart.series} | {"lr"}
+        more = sum(name not in drawn for name in self.history.names) if self.charts else 0
+        said = f"{more} more series are not drawn; {self.history.name}.history holds them."
+        return [*self.history.notes, *([said] if more else [])]
 
     def _code(self) -> dict[str, Any] | None:
         spec = self.history.spec
