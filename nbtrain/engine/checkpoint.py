@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -22,6 +23,8 @@ from nbtrain.messages import Checkpointed, Event, Noticed
 from nbtrain.wire import plain
 
 FORMAT = 1
+_APART = 1.0
+"""Seconds of training between two interval checkpoints, at least."""
 _SHARE = 0.05
 """Most of the training time that interval checkpoints may take."""
 
@@ -40,16 +43,20 @@ class Writer:
         self.folder = folder
         self._spent = 0.0
         self._longest = 0.0
+        self._due = 0.0
         self._best: Weights | None = None
 
     def interval(self, t: Training, emit: Emit) -> None:
-        """Write the newest state, unless checkpoints have cost 5 % of the training already."""
-        if self._spent + self._longest <= _SHARE * t.progress.seconds:
+        """Write the newest state, unless it was written less than a second ago or checkpoints
+        have cost 5 % of the training already."""
+        seconds = t.progress.seconds
+        if seconds >= self._due and self._spent + self._longest <= _SHARE * seconds:
+            self._due = seconds + _APART
             self._write(t, "interval", "newest", emit)
 
-    def asked(self, t: Training, emit: Emit) -> None:
-        """Write a checkpoint that is kept."""
-        self._write(t, "asked", f"step-{t.progress.step:08d}", emit)
+    def asked(self, t: Training, emit: Emit) -> bool:
+        """Write a checkpoint that is kept. Returns whether it could be written."""
+        return self._write(t, "asked", f"step-{t.progress.step:08d}", emit)
 
     def last(self, t: Training, emit: Emit) -> None:
         """Write the state at the end, and the best weights where they are others."""
@@ -61,13 +68,14 @@ class Writer:
             self._put(t, tensors, {"step": t.best.step}, "best", "best", emit)
             self._spent += time.perf_counter() - started
 
-    def _write(self, t: Training, kind: Kind, name: str, emit: Emit) -> None:
+    def _write(self, t: Training, kind: Kind, name: str, emit: Emit) -> bool:
         started = time.perf_counter()
         tensors, rest = state_of(t)
-        self._put(t, tensors, rest, kind, name, emit)
+        written = self._put(t, tensors, rest, kind, name, emit)
         took = time.perf_counter() - started
         self._spent += took
         self._longest = max(self._longest, took)
+        return written
 
     def _put(
         self,
@@ -77,7 +85,7 @@ class Writer:
         kind: Kind,
         name: str,
         emit: Emit,
-    ) -> None:
+    ) -> bool:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{name}.safetensors"
@@ -86,13 +94,14 @@ class Writer:
             save_file(tensors, aside, metadata=metadata)
             _to_disk(aside)
             os.replace(aside, path)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             # A full disk must not end the training; the panel says what is missing.
-            text = f"Checkpoints cannot be written ({error.strerror or error}). Training goes on."
+            text = f"Checkpoints cannot be written ({error}). Training goes on."
             emit(Noticed(topic="checkpoint", text=text, level="warning", **t.place))
-            return
+            return False
         size = path.stat().st_size
         emit(Checkpointed(file=f"{self.folder.name}/{path.name}", why=kind, size=size, **t.place))
+        return True
 
 
 def state_of(t: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -124,6 +133,7 @@ def state_of(t: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "knobs": t.knobs.values,
         "same": same,
         "optimizer": {"scalars": scalars, "groups": _groups(optimizer["param_groups"])},
+        "schedule": t.schedule.state(),
         "early": {"best": t.early.best, "waited": t.early.waited, "monitor": t.early.monitor},
     }
     if t.scaler is not None:

@@ -16,9 +16,12 @@ from nbtrain.engine.control import GO, Control, Decision
 from nbtrain.engine.early import Weights
 from nbtrain.engine.regularize import add_penalties
 from nbtrain.engine.training import Training, close
+from nbtrain.engine.update import clearing, update_of
 from nbtrain.engine.validate import validate
+from nbtrain.errors import CommandRejected
 
 _NOTHING = nullcontext()
+_TRIAL_STEPS = 256
 
 
 class Loop:
@@ -48,12 +51,16 @@ class Loop:
         optimizer, parameters = t.optimizer, t.parameters
         values, schedule, recorder = t.knobs.values, t.schedule, t.recorder
         draws, finite, scaler, buffers = t.draws, t.finite, t.scaler, self._buffers
+        update, clear = update_of(optimizer), clearing(optimizer, parameters)
+        trial = p.step
         t.tick()
         self.point(control.decide(p.step))
         while t.request.stop is None and not t.complete:
             t.rebatch = False
-            # The first step of an epoch finds out whether something but nn.Dropout draws.
-            mode: Any = draws.routed()
+            # The first step of an epoch finds out whether something but nn.Dropout draws, at
+            # twice the cost of a small step: so not of every epoch, where epochs are short.
+            mode: Any = draws.routed() if draws.foreign or p.step >= trial else _NOTHING
+            trial = max(trial, p.step + _TRIAL_STEPS) if p.step >= trial else trial
             draws.unsure = False
             batches = task.data.train.epoch(p.epoch, batch_size=t.batch_size, start=p.position)
             for batch, size in batches:
@@ -82,12 +89,12 @@ class Loop:
                     finite.check(gradients)
                     if t.by_flag:
                         finite.count()
-                        optimizer.step()
+                        update()
                     else:
                         bad = finite.found.item() != 0
                         if not bad and (not t.on_cpu or math.isfinite(value)):
-                            optimizer.step()
-                optimizer.zero_grad()
+                            update()
+                clear()
                 if t.on_cpu and not math.isfinite(value):
                     bad = True
 
@@ -198,10 +205,15 @@ class Loop:
     def end_epoch(self) -> None:
         """Validate, look for the best weights, stop early, save."""
         t = self.training
-        self.emit_block()
+        judged = t.task.data.val is not None or t.early.active or not t.schedule.constant
+        # Where nobody waits for the epoch's figures, its steps leave with the next frame; where
+        # an epoch's length is unknown, a block must tell in which one its steps were.
+        if judged or t.task.data.train.samples is None:
+            self.emit_block()
         t.progress.epoch += 1
         t.progress.position = 0
-        metrics = self.evaluate(end_of_epoch=True)
+        metrics = self.evaluate(end_of_epoch=True) if judged else {}
+        t.recorder.begin_epoch()
         t.schedule.after_epoch(metrics.get(t.early.monitor))
         t.knobs.values["lr"] = t.schedule.lr
         if t.request.stop is None and t.early.ended:
@@ -229,6 +241,8 @@ class Loop:
                 return {}
             metrics = measured
         judged = metrics if t.early.monitor.startswith("val_") else means
+        if not metrics and not t.early.active:
+            judged = {}  # without validation there is no best, unless somebody watches for it
         best = False
         if end_of_epoch or t.early.monitor.startswith("val_"):
             if judged and t.early.active and t.early.monitor not in judged:
@@ -243,9 +257,11 @@ class Loop:
         return {**means, **metrics}
 
     def checkpoint(self) -> None:
-        """Write a checkpoint because someone asked."""
-        if self.save is not None:
-            self.save.asked(self.training, self.control.emit)
+        """Write a checkpoint because someone asked. Raises `CommandRejected`."""
+        if self.save is None:
+            raise CommandRejected("the run lives in memory; run.save(path) writes its weights")
+        if not self.save.asked(self.training, self.control.emit):
+            raise CommandRejected("the checkpoint could not be written; the notice says why")
 
     # ── what goes wrong ───────────────────────────────────────────────────────────────
 

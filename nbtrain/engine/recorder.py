@@ -38,6 +38,7 @@ class Recorder:
         self.due = time.perf_counter() + FRAME
 
     def _clear(self) -> None:
+        self._epoch_row = 0
         self.samples: list[int] = []
         self.rates: list[float] = []
         self._losses: list[float | Tensor] = []
@@ -114,7 +115,8 @@ class Recorder:
             series[name] = _numbers(values + [math.nan] * (count - len(values)))
         for name, numbers in series.items():
             total, seen = self.totals.get(name, (0.0, 0))
-            self.totals[name] = (total + sum(numbers), seen + count)
+            of_epoch = numbers[self._epoch_row :]
+            self.totals[name] = (total + sum(of_epoch), seen + len(of_epoch))
         series["lr"] = array("f", self.rates)
         event = Stepped(
             run=self.run,
@@ -132,11 +134,14 @@ class Recorder:
         self._clear()
         return event
 
-    def epoch_means(self) -> dict[str, float]:
-        """The mean of each series over the steps since the last call."""
-        means = {name: total / seen for name, (total, seen) in self.totals.items() if seen}
+    def begin_epoch(self) -> None:
+        """Steps from here on are another epoch's; those before may still be in no block."""
         self.totals = {}
-        return means
+        self._epoch_row = len(self.samples)
+
+    def epoch_means(self) -> dict[str, float]:
+        """The mean of each series since the epoch began, as far as blocks were made."""
+        return {name: total / seen for name, (total, seen) in self.totals.items() if seen}
 
 
 def _numbers(values: list[float | Tensor]) -> array[float]:

@@ -1,0 +1,132 @@
+"""The quick update is the optimizer's own, to the bit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from nbtrain.engine.update import clearing, update_of
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def adam(model: nn.Module) -> Optimizer:
+    return Adam(model.parameters(), lr=1e-2, fused=True)
+
+
+def adamw(model: nn.Module) -> Optimizer:
+    first, last = list(model.parameters())[:2], list(model.parameters())[2:]
+    groups = [{"params": first, "lr": 1e-2}, {"params": last, "weight_decay": 0.3}]
+    return AdamW(groups, lr=3e-2, fused=True)
+
+
+def decayed(model: nn.Module) -> Optimizer:
+    return Adam(model.parameters(), lr=1, betas=(0.5, 0.7), weight_decay=0.1, fused=True)
+
+
+def unfused(model: nn.Module) -> Optimizer:
+    return Adam(model.parameters(), lr=1e-2)
+
+
+def sgd(model: nn.Module) -> Optimizer:
+    return SGD(model.parameters(), lr=1e-2, momentum=0.9, fused=True)
+
+
+class Pair:
+    """The same network twice: one updated by the optimizer, one by `update_of`."""
+
+    def __init__(self, make: Callable[[nn.Module], Optimizer]) -> None:
+        self.models = [network(), network()]
+        self.optimizers = [make(model) for model in self.models]
+        self.updates = [self.optimizers[0].step, update_of(self.optimizers[1])]
+        self.batches = torch.Generator().manual_seed(1)
+
+    def step(self, count: int = 5) -> None:
+        for _ in range(count):
+            inputs = torch.randn(16, 4, generator=self.batches)
+            for model, optimizer, update in zip(
+                self.models, self.optimizers, self.updates, strict=True
+            ):
+                optimizer.zero_grad()
+                model(inputs).square().mean().backward()
+                update()
+
+    def each(self, change: Callable[[Any, Any], object]) -> None:
+        for model, optimizer in zip(self.models, self.optimizers, strict=True):
+            change(model, optimizer)
+
+    def check(self) -> None:
+        one, other = self.models
+        for mine, theirs in zip(one.parameters(), other.parameters(), strict=True):
+            assert torch.equal(mine, theirs)
+        states = [optimizer.state_dict()["state"] for optimizer in self.optimizers]
+        for index in states[0]:
+            for key, value in states[0][index].items():
+                assert torch.equal(torch.as_tensor(value), torch.as_tensor(states[1][index][key]))
+
+
+@pytest.mark.parametrize("make", [adam, adamw, decayed, unfused, sgd])
+def test_equals_the_optimizers_own_step(make: Callable[[nn.Module], Optimizer]) -> None:
+    pair = Pair(make)
+    pair.step(20)
+    pair.check()
+
+
+def test_follows_settings_that_change() -> None:
+    def slower(_: nn.Module, optimizer: Any) -> None:
+        for group in optimizer.param_groups:
+            group.update(lr=1e-4, betas=(0.8, 0.9), weight_decay=0.5)
+
+    pair = Pair(adam)
+    pair.step()
+    pair.each(slower)
+    pair.step()
+    pair.check()
+
+
+def test_follows_a_loaded_state() -> None:
+    pair = Pair(adamw)
+    pair.step()
+    kept = [copy.deepcopy(optimizer.state_dict()) for optimizer in pair.optimizers]
+    pair.step()
+    for optimizer, state in zip(pair.optimizers, kept, strict=True):
+        optimizer.load_state_dict(state)
+    pair.step()
+    pair.check()
+
+
+def test_leaves_out_a_layer_that_is_frozen_and_takes_it_back() -> None:
+    pair = Pair(adam)
+    pair.step()
+    pair.each(lambda model, _: model[0].requires_grad_(False))
+    pair.step()
+    pair.each(lambda model, _: model[0].requires_grad_(True))
+    pair.step()
+    pair.check()
+
+
+def test_calls_the_users_hooks() -> None:
+    seen: list[str] = []
+    pair = Pair(adam)
+    pair.step()
+    pair.optimizers[1].register_step_post_hook(lambda *_: seen.append("hook"))
+    pair.step(3)
+    assert seen == ["hook"] * 3
+    pair.check()
+
+
+def test_clearing_lets_go_of_every_gradient() -> None:
+    model, scale = network(), nn.Parameter(torch.ones(1))
+    optimizer = Adam([*list(model.parameters())[:2], scale])
+    (model(torch.ones(2, 4)) * scale).sum().backward()
+    clearing(optimizer, model.parameters())()
+    assert [w.grad for w in (*model.parameters(), scale)] == [None] * 5
