@@ -30,7 +30,7 @@ class Commands:
         flush: sends the steps done so far, so that an answer stands after them.
         control: takes the answers.
         evaluate: measures the validation data.
-        checkpoint: writes a checkpoint.
+        checkpoint: writes a checkpoint, or raises `CommandRejected`.
     """
 
     def __init__(
@@ -213,12 +213,13 @@ class Commands:
     def _evaluate(self, command: m.Evaluate) -> None:
         if self.training.task.data.val is None:
             raise CommandRejected("there is no validation data: give val_data, or --val-split")
-        self._applied(command)
+        # The answer comes when the metrics are there.
         self.evaluate()
+        self._applied(command)
 
     def _save(self, command: m.Save) -> None:
-        self._applied(command)
         self.checkpoint()
+        self._applied(command)
 
 
 def _full_name(knob: str) -> str:

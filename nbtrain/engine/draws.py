@@ -12,6 +12,7 @@ on only for models that need it: the first step of each epoch finds out.
 
 from __future__ import annotations
 
+import copyreg
 import functools
 import hashlib
 import threading
@@ -119,12 +120,15 @@ class RunDropout(nn.Dropout):
 
     def __reduce__(self) -> Any:
         # A copy and a pickle are the user's own: they know nothing of us.
-        return rebuild, (nn.Dropout,), dict(self.__dict__)
+        return as_plain(nn.Dropout, dict(self.__dict__))
 
 
-def rebuild(cls: type[nn.Module]) -> nn.Module:
-    """An empty instance of ``cls``, for a pickle or a copy to fill."""
-    return cls.__new__(cls)
+def as_plain(cls: type[nn.Module], state: Any) -> tuple[Any, ...]:
+    """What ``__reduce__`` returns to copy or pickle an object as one of class ``cls``.
+
+    Python's own function makes it, so that who reads the pickle needs nothing of ours.
+    """
+    return copyreg._reconstructor, (cls, object, None), state  # type: ignore[attr-defined]
 
 
 class Reroute(TorchDispatchMode):

@@ -72,6 +72,11 @@ class Weights:
             if isinstance(tensor, Tensor)
         }
 
+    def is_in(self, model: nn.Module) -> bool:
+        """Whether ``model`` holds exactly these."""
+        now = model.state_dict()
+        return all(tensor.equal(now[name].to(tensor.device)) for name, tensor in self.state.items())
+
     def restore(self, model: nn.Module) -> None:
         """Write them back into ``model``, in place."""
         now = model.state_dict()

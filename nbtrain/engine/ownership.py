@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nbtrain.engine.draws import RunDropout, rebuild
+from nbtrain.engine.draws import RunDropout, as_plain
 from nbtrain.errors import ModelError
 
 _training = threading.local()
@@ -114,10 +114,16 @@ def plain_copy(model: nn.Module) -> nn.Module:
 
 def _tensors_with_graph(model: nn.Module) -> Iterator[Tensor]:
     """Tensors kept as attributes, such as the last attention map, that deepcopy refuses."""
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor) and not value.is_leaf:
+    pending: list[Any] = [list(vars(module).values()) for module in model.modules()]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Tensor):
+            if not value.is_leaf:
                 yield value
+        elif type(value) is dict:
+            pending.extend(value.values())
+        elif type(value) in (list, tuple):
+            pending.extend(value)
 
 
 _guards: dict[int, Ownership] = {}
@@ -151,7 +157,11 @@ def _guarded(cls: type[nn.Module]) -> type[nn.Module]:
             return self
 
         def __reduce_ex__(self, protocol: Any) -> Any:
-            return rebuild, (cls,), dict(self.__dict__)
+            reduced = super().__reduce_ex__(protocol)
+            if not isinstance(reduced, tuple) or reduced[1][:1] != (Guarded,):
+                return reduced  # the user's own way
+            state = reduced[2] if len(reduced) > 2 else None
+            return as_plain(cls, state)
 
     Guarded.__name__, Guarded.__qualname__ = cls.__name__, cls.__qualname__
     Guarded.__module__, Guarded.__doc__ = cls.__module__, cls.__doc__

@@ -162,6 +162,19 @@ class Schedule:
         self._span = (first, max(total_steps, step + 1), done if done < 1.0 else 0.0)
         self._write()
 
+    def state(self) -> dict[str, Any]:
+        """What `set` and the course so far have made of it, as JSON holds it."""
+        simple = (bool, int, float, str, type(None))
+        own = {} if self.scheduler is None else self.scheduler.state_dict()
+        return {
+            "factor": self.factor,
+            "held": self.held,
+            "step": self._step,
+            "span": list(self._span),
+            "nominal": [float(group["lr"]) for group in self._shadow.param_groups],
+            "scheduler": {key: value for key, value in own.items() if isinstance(value, simple)},
+        }
+
     def hold_momentum(self) -> str | None:
         """Momentum was set by hand: the schedule leaves it alone. Returns a note, or None."""
         if not self._moves_momentum:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import wait
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from nbtrain import messages as m
 from nbtrain.engine import device as devices
 from nbtrain.engine.checkpoint import Writer
+from nbtrain.engine.early import Weights
 from nbtrain.engine.loop import Loop
 from nbtrain.engine.ownership import Ownership, plain_copy
 from nbtrain.engine.predict import predict
@@ -73,6 +75,8 @@ class Execution:
         self._saver = Writer(folder.path / "checkpoints") if folder.path is not None else None
         self._storage_problem: str | None = None
         self._modes: list[tuple[nn.Module, bool]] = []
+        self._last: Weights | None = None
+        """The weights at the end, where the model got its best ones back."""
 
     # ── events out ────────────────────────────────────────────────────────────────────
 
@@ -146,8 +150,11 @@ class Execution:
             return
         if self.history.state == "queued" and isinstance(command, m.Stop):
             if self.trainer.withdraw(self.folder.id):
-                self.inbox.take()
+                waiting = self.inbox.take().commands
                 with self._writing:
+                    for other in waiting:
+                        if other.id != command.id:
+                            self._reject(other, "the run was stopped before it began")
                     self._applied(command)
                     self._finish("stopped", "stopped before it began", None)
         elif self.history.state == "finished":
@@ -212,16 +219,19 @@ class Execution:
         self._conclude()
 
     def _conclude(self) -> None:
-        """The plan is done, or something ended it: best weights back, last checkpoint."""
+        """The plan is done, or something ended it: last checkpoint, best weights back."""
         t, request = self.training, self.training.request
         restored = t.progress.step
-        if request.restore == "best" and t.best is not None:
-            t.best.restore(self.task.model)
-            restored = t.best.step
         if self._saver is not None and t.progress.step:
             self._saver.last(t, self._emit)
+        if request.restore == "best" and t.best is not None and t.best.step != restored:
+            self._last = Weights(self.task.model, restored)
+            t.best.restore(self.task.model)
+            restored = t.best.step
         reason = request.stop or _planned(t)
         failed = request.outcome == "failed"
+        if failed:
+            self.error = NbtrainError(reason)
         self._finish(
             request.outcome or "completed", reason, restored, error=reason if failed else None
         )
@@ -238,7 +248,9 @@ class Execution:
         failure.let_go(error)
         if t.started:
             t.optimizer.zero_grad()
-        devices.release_memory(self.device)
+        # A device that is broken refuses this too, and must not keep the run from ending.
+        with suppress(RuntimeError):
+            devices.release_memory(self.device)
         self._finish("failed", message.splitlines()[0], None, error=message, traceback=frames)
 
     def _finish(
@@ -302,9 +314,21 @@ class Execution:
                 else:
                     self._rest()
             except BaseException as error:  # noqa: BLE001 - as in _begin
-                self._fail(error)
+                if self.history.state == "finished":
+                    self._could_not(commands, error)
+                else:
+                    self._fail(error)
             finally:
                 self.settled.set()
+
+    def _could_not(self, commands: tuple[m.Command, ...], error: BaseException) -> None:
+        """What a command asked of the finished run raised: the run stays as it ended."""
+        message, _ = failure.describe(error)
+        failure.let_go(error)
+        self._rest()
+        for command in commands:
+            if self.history.answers.get(command.id) is None:
+                self._reject(command, message.splitlines()[0])
 
     def _wakes(self, commands: tuple[m.Command, ...]) -> bool:
         """Obey ``commands`` on the finished run. Returns whether it goes on training."""
@@ -333,6 +357,10 @@ class Execution:
             return False
         self.ended.clear()
         t.early.waited = 0
+        if self._last is not None and t.best is not None and t.best.is_in(self.task.model):
+            # Training goes on from where it was, unless the user changed the best weights.
+            self._last.restore(self.task.model)
+        self._last = None
         place = self.training.place
         if extended:
             self._emit(m.Extended(epochs=t.knobs.values["epochs"], **place))
@@ -370,9 +398,8 @@ class Execution:
         if self.history.state not in ("running", "paused", "starting") or self.trainer.here():
             return function()
         future = self.inbox.between_steps(function)
-        ended = self.ended
-        while not future.done():
-            if ended.wait(0.05) and not future.done():
+        while not wait([future], timeout=0.05).done:
+            if self.ended.is_set() and not future.done():
                 # It ended meanwhile: nobody will come to answer.
                 return function()
         return future.result()
@@ -403,6 +430,7 @@ class Execution:
         return predict(self.task, self.model(), self.device, inputs, raw)
 
     def save_weights(self, path: Path) -> Path:
+        from safetensors import SafetensorError
         from safetensors.torch import save_model
 
         if path.suffix != ".safetensors":
@@ -410,9 +438,9 @@ class Execution:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_model(self._snapshot(), str(path))
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             raise CommandRejected(
-                f"{path} cannot be written ({error.strerror or error}). Choose another folder."
+                f"{path} cannot be written ({error}). Choose another folder."
             ) from None
         return path
 

@@ -6,9 +6,12 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+import torch
+
 from nbtrain.errors import NbtrainError
 
 _OURS = str(Path(__file__).resolve().parent.parent)
+_TORCH = str(Path(torch.__file__).resolve().parent)
 
 
 def describe(error: BaseException) -> tuple[str, str | None]:
@@ -26,11 +29,15 @@ def describe(error: BaseException) -> tuple[str, str | None]:
 
 
 def users_frames(error: BaseException) -> TracebackType | None:
-    """The traceback from the first frame that is not ours; all of it if every frame is."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_frame.f_code.co_filename.startswith(_OURS):
-        frame = frame.tb_next
-    return frame or error.__traceback__
+    """The traceback from the first frame that is neither ours nor PyTorch's; where there is
+    none, from the first that is not ours."""
+    for others in ((_OURS, _TORCH), (_OURS,)):
+        frame = error.__traceback__
+        while frame is not None and frame.tb_frame.f_code.co_filename.startswith(others):
+            frame = frame.tb_next
+        if frame is not None:
+            return frame
+    return error.__traceback__
 
 
 def let_go(error: BaseException) -> None:

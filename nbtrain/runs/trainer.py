@@ -27,12 +27,15 @@ class Trainer:
         with self._lock:
             self._jobs.append((owner, job))
             if self._thread is None:
-                # A context of its own: what the job prints belongs to no cell.
-                context = contextvars.Context()
-                self._thread = threading.Thread(
-                    target=context.run, args=(self._work,), name=f"nbtrain {self.name}", daemon=True
-                )
-                self._thread.start()
+                self._start()
+
+    def _start(self) -> None:
+        # A context of its own: what the job prints belongs to no cell.
+        context = contextvars.Context()
+        self._thread = threading.Thread(
+            target=context.run, args=(self._work,), name=f"nbtrain {self.name}", daemon=True
+        )
+        self._thread.start()
 
     def withdraw(self, owner: str) -> bool:
         """Take a job back that has not begun. False if it has."""
@@ -60,6 +63,17 @@ class Trainer:
                     self._thread = self._now = None
                     return
                 self._now, job = self._jobs.popleft()
-            job()
+            try:
+                job()
+            except BaseException:
+                self._go_on_without_me()
+                raise
             # The job's closure holds the model; the next job may take as long as it likes.
             del job
+
+    def _go_on_without_me(self) -> None:
+        """A job raised, which is a bug of ours: those behind it must not wait for ever."""
+        with self._lock:
+            self._now = self._thread = None
+            if self._jobs:
+                self._start()
