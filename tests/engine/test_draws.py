@@ -1,0 +1,208 @@
+"""A run's randomness is its own, and equals plain PyTorch's for the same state."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nbtrain.engine.draws import Draws, RunDropout, derive
+
+X = torch.linspace(-2, 2, 24).reshape(4, 6)
+IMAGES = torch.linspace(-1, 1, 2 * 3 * 5 * 5).reshape(2, 3, 5, 5)
+
+OPERATIONS: dict[str, Callable[[], Tensor]] = {
+    "rand": lambda: torch.rand(3, 2),
+    "rand_like": lambda: torch.rand_like(X),
+    "randn": lambda: torch.randn(5),
+    "randn_like": lambda: torch.randn_like(X),
+    "randint": lambda: torch.randint(10, (7,)),
+    "randint low": lambda: torch.randint(3, 10, (7,)),
+    "randint_like": lambda: torch.randint_like(X, 10),
+    "randperm": lambda: torch.randperm(9),
+    "normal": lambda: torch.normal(0.0, 1.0, (4,)),
+    "normal of tensors": lambda: torch.normal(X, X.abs()),
+    "normal of a tensor": lambda: torch.normal(X, 2.0),
+    "normal_": lambda: torch.empty(5).normal_(),
+    "uniform_": lambda: torch.empty(5).uniform_(),
+    "exponential_": lambda: torch.empty(5).exponential_(),
+    "log_normal_": lambda: torch.empty(5).log_normal_(),
+    "cauchy_": lambda: torch.empty(5).cauchy_(),
+    "geometric_": lambda: torch.empty(5).geometric_(0.3),
+    "random_": lambda: torch.empty(5, dtype=torch.int64).random_(),
+    "random_ to": lambda: torch.empty(5).random_(8),
+    "random_ from": lambda: torch.empty(5).random_(3, 8),
+    "bernoulli": lambda: torch.bernoulli(X.sigmoid()),
+    "bernoulli of p": lambda: torch.bernoulli(X, 0.3),
+    "bernoulli_": lambda: torch.empty(5).bernoulli_(0.3),
+    "bernoulli_ of a tensor": lambda: torch.empty(4, 6).bernoulli_(X.sigmoid()),
+    "multinomial": lambda: torch.multinomial(X.exp(), 3),
+    "poisson": lambda: torch.poisson(X.exp()),
+    "dropout": lambda: F.dropout(X, 0.4),
+    "dropout in place": lambda: F.dropout(X.clone(), 0.4, inplace=True),
+    "alpha_dropout": lambda: F.alpha_dropout(X, 0.4, training=True),
+    "feature_alpha_dropout": lambda: F.feature_alpha_dropout(IMAGES, 0.4, training=True),
+    "dropout1d": lambda: F.dropout1d(IMAGES[0], 0.4),
+    "dropout2d": lambda: F.dropout2d(IMAGES, 0.4),
+    "rrelu": lambda: F.rrelu(X, training=True),
+    "gumbel_softmax": lambda: F.gumbel_softmax(X),
+    "attention": lambda: F.scaled_dot_product_attention(IMAGES, IMAGES, IMAGES, dropout_p=0.3),
+    "initialisation": lambda: nn.init.trunc_normal_(torch.empty(6)),
+    "distribution": lambda: torch.distributions.Normal(X, 1.0).rsample(),
+    "gamma": lambda: torch.distributions.Gamma(X.exp(), 1.0).sample(),
+    "dirichlet": lambda: torch.distributions.Dirichlet(X.exp()).sample(),
+    "binomial": lambda: torch.distributions.Binomial(5, X.sigmoid()).sample(),
+    "fractional_max_pool": lambda: F.fractional_max_pool2d(IMAGES, 2, output_size=2),
+}
+
+
+def drawn_from(draws: Draws) -> torch.Generator:
+    return draws.generator(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_is_bit_equal_and_leaves_the_global_state(name: str) -> None:
+    operation, draws = OPERATIONS[name], Draws(7)
+    before = torch.get_rng_state()
+    with draws.here(), draws.routed():
+        first, second = operation(), operation()
+    after = torch.get_rng_state()
+    assert torch.equal(before, after)
+    assert draws.foreign
+    assert not draws.unroutable
+    with torch.random.fork_rng([]):
+        torch.set_rng_state(drawn_from(Draws(7)).get_state())
+        assert torch.equal(first, operation())
+        assert torch.equal(second, operation())
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru", "attention", "transformer"])
+def test_layers_that_draw_are_bit_equal_also_backward(name: str) -> None:
+    torch.manual_seed(0)
+    layer: nn.Module = {
+        "lstm": lambda: nn.LSTM(6, 4, num_layers=2, dropout=0.5),
+        "gru": lambda: nn.GRU(6, 4, num_layers=2, dropout=0.5),
+        "attention": lambda: nn.MultiheadAttention(6, 2, dropout=0.5),
+        "transformer": lambda: nn.TransformerEncoderLayer(6, 2, 8, dropout=0.5),
+    }[name]()
+
+    def gradients() -> list[Tensor]:
+        layer.zero_grad()
+        inputs = X.reshape(2, 2, 6)
+        out = layer(inputs, inputs, inputs) if name == "attention" else layer(inputs)
+        (out if isinstance(out, Tensor) else out[0]).square().sum().backward()
+        return [p.grad.clone() for p in layer.parameters() if p.grad is not None]
+
+    draws = Draws(3)
+    before = torch.get_rng_state()
+    with draws.here(), draws.routed():
+        ours = gradients()
+    assert torch.equal(before, torch.get_rng_state())
+    torch.set_rng_state(drawn_from(Draws(3)).get_state())
+    assert all(torch.equal(a, b) for a, b in zip(ours, gradients(), strict=True))
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_dropout_takes_the_generator_itself(dtype: torch.dtype, inplace: bool) -> None:
+    layer = RunDropout(0.3, inplace=inplace)
+    draws = Draws(5)
+    x = X.to(dtype)
+    with draws.here():
+        ours = layer(x.clone())
+    assert not draws.foreign
+    torch.set_rng_state(drawn_from(Draws(5)).get_state())
+    assert torch.equal(ours, F.dropout(x, 0.3))
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_dropout_of_nothing_or_everything(p: float) -> None:
+    with Draws(1).here():
+        assert torch.equal(RunDropout(p)(X), F.dropout(X, p))
+
+
+def test_dropout_outside_of_a_run_and_in_evaluation_is_pytorchs() -> None:
+    layer = RunDropout(0.5)
+    torch.manual_seed(2)
+    ours = layer(X)
+    torch.manual_seed(2)
+    assert torch.equal(ours, F.dropout(X, 0.5))
+    with Draws(1).here():
+        assert torch.equal(layer.eval()(X), X)
+
+
+def test_a_generator_of_the_users_own_is_left_alone() -> None:
+    draws = Draws(1)
+    with draws.routed():
+        ours = torch.randn(3, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(ours, torch.randn(3, generator=torch.Generator().manual_seed(4)))
+
+
+def test_what_draws_without_a_generator_is_named() -> None:
+    draws = Draws(1)
+    with draws.routed():
+        nn.LSTM(2, 2, num_layers=2)(torch.zeros(1, 1, 2))
+    assert not draws.unroutable
+
+
+def test_drawing_aside_leaves_no_trace() -> None:
+    plain, disturbed = Draws(9), Draws(9)
+    results = []
+    for draws in (plain, disturbed):
+        with draws.here(), draws.routed():
+            torch.rand(3)
+        if draws is disturbed:
+            with draws.here(), draws.aside("validate", 1):
+                first = torch.rand(4)
+            with draws.here(), draws.aside("validate", 1):
+                assert torch.equal(first, torch.rand(4)), "the same place draws the same"
+            with draws.here(), draws.aside("validate", 2):
+                assert not torch.equal(first, torch.rand(4))
+        with draws.here(), draws.routed():
+            results.append(torch.rand(3))
+    assert torch.equal(*results)
+
+
+def test_the_state_can_be_put_back() -> None:
+    draws = Draws(1)
+    with draws.routed():
+        torch.rand(3)
+        state = {k: v.clone() for k, v in draws.state().items()}
+        first = torch.rand(3)
+        draws.load_state(state)
+        assert torch.equal(first, torch.rand(3))
+
+
+def test_seeds_differ_by_every_word() -> None:
+    assert len({derive(0), derive(1), derive(0, "a"), derive(0, "b"), derive(0, "a", 1)}) == 5
+
+
+def test_copies_and_pickles_are_plain_dropout() -> None:
+    layer = RunDropout(0.25)
+    for other in (copy.deepcopy(layer), copy.copy(layer), pickle.loads(pickle.dumps(layer))):
+        assert type(other) is nn.Dropout
+        assert other.p == 0.25
+
+
+def test_a_saved_model_opens_without_nbtrain() -> None:
+    stored = io.BytesIO()
+    torch.save(nn.Sequential(RunDropout(0.25)), stored)
+    code = """
+import io, sys, torch
+model = torch.load(io.BytesIO(sys.stdin.buffer.read()), weights_only=False)
+assert type(model[0]) is torch.nn.Dropout and model[0].p == 0.25
+assert not any(name.startswith("nbtrain") for name in sys.modules)
+"""
+    done: Any = subprocess.run(
+        [sys.executable, "-c", code], input=stored.getvalue(), capture_output=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr.decode()
