@@ -52,6 +52,7 @@ export class Figures {
   private readonly plots = new Map<string, Plot>();
   private readonly views = new Map<string, PlotView>();
   private readonly roles = new Map<string, Role>();
+  private readonly hosts = new Map<string, HTMLElement>();
   private own = false;
   private home: [number, number] = [0, 1];
 
@@ -97,6 +98,10 @@ export class Figures {
       if (host) {
         figures.prepare(plot);
         document.add_root(plot);
+        delete host.dataset.points;
+        for (const { name } of charts.find(chart => chart.id === id)?.series ?? []) {
+          figures.hosts.set(name, host);
+        }
         elements.push(host);
       }
     }
@@ -125,6 +130,12 @@ export class Figures {
   /** Fill a series; what has no figure is passed over. */
   setCurve(name: string, { x, low, high, mean }: Curve): void {
     this.fill(`series:${name}`, { x, low, high, mean });
+    const host = this.hosts.get(name);
+    if (host) {
+      // Nobody can read off a canvas how much is drawn on it.
+      const points = JSON.parse(host.dataset.points ?? '{}') as Record<string, number>;
+      host.dataset.points = JSON.stringify({ ...points, [name]: x.length });
+    }
   }
 
   setMarks(marks: readonly Mark[]): void {
