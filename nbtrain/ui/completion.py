@@ -26,7 +26,7 @@ def complete(context: CompletionContext) -> SimpleMatcherResult:
     above = context.full_text.split("\n")[: context.cursor_line]
     if re.match(r"%%train\s", line) and not "".join(above).strip():
         words = _option_words(line)
-    elif re.match(r"%?train\s", line) and not line.startswith("%%"):
+    elif re.match(r"%train\s", line):
         words = _command_words(line)
     else:
         return {"completions": []}

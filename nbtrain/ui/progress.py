@@ -155,7 +155,9 @@ def ending(run: Run) -> str:
 
 def best_of(history: History) -> str:
     """The best value of the metric that is watched, such as ``val_loss 0.12``; or nothing."""
-    if history.best is None or history.monitor is None:
+    if history.best is None:
         return ""
-    value = history.best.metrics.get(history.monitor)
-    return "" if value is None else f"{history.monitor} {value:.4g}"
+    # Where nobody named a metric to watch, the loss tells which weights are best.
+    names = (history.monitor, "val_loss", "loss")
+    name = next((name for name in names if name in history.best.metrics), None)
+    return "" if name is None else f"{name} {history.best.metrics[name]:.4g}"

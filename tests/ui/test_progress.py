@@ -1,0 +1,210 @@
+"""What a script and a terminal show of a run."""
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from nbtrain import messages as m
+from nbtrain.errors import RunFailed
+from nbtrain.store.history import History
+from nbtrain.ui import progress
+
+ROOT = str(Path(progress.__file__).parents[2])
+
+
+class Run:
+    """A run that goes through ``chapters`` of events, one each time someone waits for it."""
+
+    name = "digits"
+
+    def __init__(self, *chapters):
+        self.history = History()
+        self.chapters = list(chapters)
+        self.sent = []
+        self._next()
+
+    def _next(self):
+        for event in self.chapters.pop(0):
+            self.history.apply(event)
+
+    @property
+    def state(self):
+        return self.history.outcome or self.history.state
+
+    @property
+    def live(self):
+        return self.history.state != "finished"
+
+    def send(self, command):
+        self.sent.append(command)
+
+    def wait(self, timeout=None):
+        if self.live and self.chapters:
+            self._next()
+        if self.live:
+            raise TimeoutError
+        if self.history.outcome == "failed":
+            raise RunFailed("digits failed")
+        return self
+
+
+def begun():
+    return [
+        m.Created(run="r", name="digits", number=1, spec={"name": "digits", "options": {}}),
+        m.Starting(run="r", device="cpu", device_name="CPU"),
+        m.Started(
+            run="r",
+            knobs={"epochs": 2, "lr": 0.1},
+            unsupported={},
+            layers=(),
+            epoch_samples=64,
+            total_steps=4,
+            parameters=10,
+            metrics={"loss": "min", "val_loss": "min"},
+            monitor="val_loss",
+            notes=("Cross-entropy, because the targets are 10 integer classes.",),
+        ),
+    ]
+
+
+def stepped(step):
+    return m.Stepped(
+        run="r",
+        step=step,
+        count=1,
+        samples=m.Integers("q", [step * 32]),
+        series={"loss": m.Numbers("f", [1 / step])},
+        updates=step,
+        epoch=step * 32 // 64,
+        seconds=(step - 1.0, float(step)),
+        total_steps=4,
+        gauges={},
+    )
+
+
+def validated(step, value):
+    return m.Validated(
+        run="r",
+        step=step,
+        metrics={"val_loss": value},
+        samples=step * 32,
+        epoch=step // 2,
+        best=True,
+    )
+
+
+def finished(outcome="completed", reason="all 2 epochs done", **more):
+    return m.Finished(run="r", step=4, outcome=outcome, reason=reason, **more)
+
+
+def shown(run):
+    file = io.StringIO()
+    progress.follow(run, file)
+    # As a terminal would show it: what was overwritten is gone.
+    lines = [line.split("\r")[-1].rstrip() for line in file.getvalue().split("\n")]
+    return [line for line in lines if line]
+
+
+def test_the_bar_tells_where_the_run_stands_and_how_it_ended():
+    run = Run(begun(), [stepped(1), validated(1, 0.5)], [stepped(4), finished()])
+    lines = shown(run)
+    assert lines[0] == "digits: Cross-entropy, because the targets are 10 integer classes."
+    assert re.match(
+        r"digits: 100%\|#+\| 4/4, completed  epoch 2/2  loss 0.25  val_loss 0.5", lines[-2]
+    )
+    assert lines[-1] == (
+        "digits: completed at step 4 (all 2 epochs done); best val_loss 0.5 at step 1"
+    )
+
+
+def test_what_the_run_prints_stands_above_the_bar_once():
+    logged = [m.Logged(run="r", stream="stdout", text=text) for text in ("one", "two")]
+    last = m.Logged(run="r", stream="stderr", text="50%")
+    over = m.Logged(run="r", stream="stderr", text="100%", replace=True)
+    run = Run(begun(), logged, [last], [over, finished()])
+    lines = shown(run)
+    assert [line for line in lines if line in ("one", "two", "50%", "100%")] == [
+        "one",
+        "two",
+        "100%",
+    ]
+
+
+def test_warnings_are_told_once_and_hints_about_cells_are_not():
+    warning = m.Noticed(run="r", topic="store", text="The disk is full.", level="warning")
+    hint = m.Noticed(run="r", topic="interpreter", text="Another cell is busy.", level="info")
+    lines = shown(Run(begun(), [warning, hint], [stepped(1)], [finished()]))
+    assert lines.count("digits: The disk is full.") == 1
+    assert "busy" not in "\n".join(lines)
+
+
+def test_a_failed_run_raises_after_its_bar():
+    run = Run(begun(), [finished("failed", "ValueError: mine", error="ValueError: mine")])
+    file = io.StringIO()
+    with pytest.raises(RunFailed):
+        progress.follow(run, file)
+    assert "failed at step" in file.getvalue()
+
+
+def test_an_interrupted_script_stops_its_run_and_keeps_the_weights(monkeypatch, capsys):
+    run = Run(begun(), [stepped(1)], [finished("stopped", "interrupted")])
+
+    def interrupt(run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, "follow", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        progress.Bar().wait(run)
+    (command,) = run.sent
+    assert isinstance(command, m.Stop)
+    assert (command.restore, command.early) == ("last", False)
+    assert "the model keeps its weights" in capsys.readouterr().err
+
+
+SCRIPT = """
+import nbtrain, torch
+from torch import nn
+
+data = torch.randn(64, 4), torch.randint(0, 2, (64,))
+run = nbtrain.train(nn.Linear(4, 2), data, name="digits", epochs={epochs}, pace={pace})
+print("after", run.state)
+"""
+
+
+def script(store, **values):
+    environment = os.environ | {"PYTHONPATH": ROOT, "NBTRAIN_HOME": str(store)}
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", textwrap.dedent(SCRIPT.format(**values))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        cwd=store,
+    )
+
+
+def test_a_script_waits_with_a_bar(store):
+    out, bar = script(store, epochs=2, pace="None").communicate(timeout=100)
+    assert out == "after completed\n"
+    assert "digits: completed at step" in bar
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_ctrl_c_ends_a_script_between_two_steps(store):
+    process = script(store, epochs=100000, pace=50)
+    assert process.stderr is not None
+    seen = ""
+    while "loss" not in seen:
+        seen += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    out, rest = process.communicate(timeout=60)
+    assert "after" not in out
+    assert "KeyboardInterrupt" in rest
+    assert "digits: stopped at step" in rest
