@@ -274,7 +274,7 @@ class Execution:
                 **self.training.place,
             )
         )
-        self.folder.journal.flush()
+        self.folder.close()
         self.ended.set()
         if self.inbox.waiting:
             # They came after the last control point, and before anyone could see the end.
@@ -288,25 +288,20 @@ class Execution:
 
     def _attend(self) -> None:
         """Commands came after the end: obey what can be, and go on if one asks for it."""
-        t = self.training
-        commands = self.inbox.take().commands
-        if not commands:
-            self.settled.set()
-            return
-        refused = self._cannot_go_on()
-        if refused is not None:
-            for command in commands:
-                self._reject(command, refused)
-            self.settled.set()
-            return
         try:
-            self.ownership.take()
-        except NbtrainError as error:
-            for command in commands:
-                self._reject(command, str(error))
+            commands = self.inbox.take().commands
+            refused = self._cannot_go_on() if commands else None
+            if refused is not None:
+                for command in commands:
+                    self._reject(command, refused)
+            elif commands:
+                self._obey_after_the_end(commands)
+        finally:
+            self.folder.close()
             self.settled.set()
-            return
-        with capture(self._log), t.draws.here(), self.ownership.here():
+
+    def _obey_after_the_end(self, commands: tuple[m.Command, ...]) -> None:
+        with capture(self._log), self.training.draws.here(), self.ownership.here():
             try:
                 if self._wakes(commands):
                     self.settled.set()
@@ -318,8 +313,6 @@ class Execution:
                     self._could_not(commands, error)
                 else:
                     self._fail(error)
-            finally:
-                self.settled.set()
 
     def _could_not(self, commands: tuple[m.Command, ...], error: BaseException) -> None:
         """What a command asked of the finished run raised: the run stays as it ended."""
@@ -384,10 +377,17 @@ class Execution:
         )
 
     def _cannot_go_on(self) -> str | None:
+        """Why a finished run takes no commands; None if it is ready to."""
         if not self.training.started:
             return "the run ended before it began; run its cell again"
         if self.history.outcome == "failed":
             return "the run failed; mend what its error says and run its cell again"
+        try:
+            self.ownership.take()
+            self.folder.take()
+        except NbtrainError as error:
+            self.ownership.release()
+            return str(error)
         return None
 
     # ── the model ─────────────────────────────────────────────────────────────────────

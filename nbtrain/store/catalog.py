@@ -98,10 +98,18 @@ class RunFolder:
         return self._lease is None or self._lease.renew()
 
     def close(self) -> None:
-        """Write what waits, and let others write the run."""
+        """Write what waits, and let others write the run. What is appended later is written
+        all the same; `take` the run first."""
         self.journal.close()
         if self._lease is not None:
             self._lease.release()
+
+    def take(self) -> None:
+        """Write the run again, after `close`. Raises `LeaseHeld` if another process does."""
+        if self.path is not None:
+            # A disk that cannot be written must not keep a run from going on in memory.
+            with suppress(OSError):
+                self._lease = leases.Lease.take(self.path)
 
 
 class Store:
