@@ -12,7 +12,7 @@ import type * as models from '@bokeh/bokehjs/build/js/lib/models';
 
 const { require: load } = bundle as { require: (name: string) => unknown };
 
-export const { Document } = load('document') as typeof documents;
+export const { Document, documents: allDocuments } = load('document') as typeof documents;
 export const { add_document_standalone } = load('embed') as typeof embed;
 export const {
   Axis,
@@ -42,4 +42,5 @@ export type GlyphRenderer = models.GlyphRenderer;
 export type Range1d = models.Range1d;
 export type Document = documents.Document;
 export type { DocJson } from '@bokeh/bokehjs/build/js/lib/document';
+export type { ViewManager } from '@bokeh/bokehjs/build/js/lib/core/view_manager';
 export type { PlotView } from '@bokeh/bokehjs/build/js/lib/models/plots/plot';

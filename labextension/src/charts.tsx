@@ -20,7 +20,7 @@ interface Props {
 export const Charts = memo(function Charts({ model, drawing, setDrawing }: Props) {
   const charts = useView(model, 'charts');
   const root = useRef<HTMLDivElement>(null);
-  const { figures, hosts, moves, failed } = useFigures(model, charts, drawing, root);
+  const { figures, hosts, failed } = useFigures(model, charts, drawing, root);
   const [pointed, setPointed] = useState<{ chart: string; x: number } | null>(null);
 
   if (charts.length === 0) {
@@ -31,7 +31,7 @@ export const Charts = memo(function Charts({ model, drawing, setDrawing }: Props
     );
   }
   return (
-    <div className="nbt-charts" ref={root} data-nbt="charts" data-moves={moves}>
+    <div className="nbt-charts" ref={root} data-nbt="charts" data-count={charts.length}>
       {failed && <p className="nbt-refused">The charts could not be drawn: {failed}</p>}
       {charts.map((chart, index) => (
         <figure key={chart.id} className="nbt-chart" data-nbt={`chart-${chart.id}`}>
@@ -95,7 +95,7 @@ function useFigures(
   const [hosts] = useState(() => new Map<string, HTMLElement>());
   const [figures, setFigures] = useState<Figures | null>(null);
   const [failed, setFailed] = useState<string | null>(null);
-  const [moves, moved] = useReducer((count: number) => count + 1, 0);
+  const [, moved] = useReducer((count: number) => count + 1, 0);
   const plotter = useRef<Plotter | null>(null);
   const wanted = useRef(drawing);
   wanted.current = drawing;
@@ -161,7 +161,7 @@ function useFigures(
     };
   }, [figures, root]);
 
-  return { figures, hosts, moves, failed };
+  return { figures, hosts, failed };
 }
 
 function valueAt(figures: Figures, box: { left: number; width: number }, left: number): number {

@@ -2,6 +2,7 @@
 
 import {
   add_document_standalone,
+  allDocuments,
   Axis,
   BasicTicker,
   BoxAnnotation,
@@ -23,6 +24,7 @@ import {
   Text,
   TickFormatter,
   VArea,
+  type ViewManager,
   VSpan
 } from './bokeh';
 import type { Curve } from './curves';
@@ -53,6 +55,7 @@ export class Figures {
   private readonly views = new Map<string, PlotView>();
   private readonly roles = new Map<string, Role>();
   private readonly hosts = new Map<string, HTMLElement>();
+  private manager: ViewManager | null = null;
   private own = false;
   private home: [number, number] = [0, 1];
 
@@ -113,6 +116,7 @@ export class Figures {
       elements[0] ?? globalThis.document.body,
       elements
     );
+    figures.manager = views;
     for (const [id, plot] of figures.plots) {
       const view = views.find_one(plot);
       if (view) {
@@ -241,9 +245,11 @@ export class Figures {
   }
 
   dispose(): void {
-    for (const root of [...this.document.roots()]) {
-      // Takes its view off the page too.
-      this.document.remove_root(root);
+    this.manager?.clear();
+    // Bokeh keeps every document for as long as the page lives, unless it is taken out.
+    const index = allDocuments.indexOf(this.document);
+    if (index >= 0) {
+      allDocuments.splice(index, 1);
     }
     this.views.clear();
     this.plots.clear();
