@@ -172,11 +172,13 @@ def _route(func: Any) -> Route | None:
     def with_generator(draws: Draws, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if kwargs.get("generator") is not None:
             return func(*args, **kwargs)
-        draws.foreign = True
         if target is None:
+            # Attention is tagged even where it has no dropout, and then needs no mode.
             if _really_draws(func, args, kwargs):
+                draws.foreign = True
                 draws.unroutable.add(func.overloadpacket.__name__)
             return func(*args, **kwargs)
+        draws.foreign = True
         kwargs = {**kwargs, "generator": draws.generator(_device(args, kwargs))}
         if target is func:
             return func(*args, **kwargs)
