@@ -9,34 +9,45 @@ from torch import Tensor, nn
 
 from nbtrain.engine.training import Training
 
+_SMALL = 65_536
+"""Elements up to which a buffer is copied after every step."""
+
 
 class Buffers:
     """The buffers of a model, such as batch normalization's means, as `keep` last saw them.
 
-    A forward pass that ends in NaN has written NaN into them by then. Only buffers that were
-    written to since the last time are copied.
+    A forward pass that ends in NaN has written NaN into them by then. Large buffers are
+    copied only where their version tells that they were written to; the kernels of batch
+    normalization do not count it up.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self._buffers = list(model.buffers())
-        self._kept = [b.clone() for b in self._buffers]
-        self._versions = [b._version for b in self._buffers]
+        every = list(model.buffers())
+        self._small = [b for b in every if b.numel() <= _SMALL]
+        self._large = [b for b in every if b.numel() > _SMALL]
+        self._kept_small = [b.clone() for b in self._small]
+        self._kept_large = [b.clone() for b in self._large]
+        self._versions = [b._version for b in self._large]
 
     def __bool__(self) -> bool:
-        return bool(self._buffers)
+        return bool(self._small or self._large)
 
     def keep(self) -> None:
         """The steps so far were good."""
-        for index, buffer in enumerate(self._buffers):
+        if self._small:
+            torch._foreach_copy_(self._kept_small, self._small)
+        for index, buffer in enumerate(self._large):
             if buffer._version != self._versions[index]:
-                self._kept[index].copy_(buffer)
+                self._kept_large[index].copy_(buffer)
                 self._versions[index] = buffer._version
 
     def restore(self) -> None:
-        """Put back what was written since."""
-        for index, buffer in enumerate(self._buffers):
+        """Put them back."""
+        if self._small:
+            torch._foreach_copy_(self._small, self._kept_small)
+        for index, buffer in enumerate(self._large):
             if buffer._version != self._versions[index]:
-                buffer.copy_(self._kept[index])
+                buffer.copy_(self._kept_large[index])
                 self._versions[index] = buffer._version
 
 

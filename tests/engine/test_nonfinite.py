@@ -1,0 +1,178 @@
+"""A loss or gradient that is no finite number: the update is skipped, and somebody told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nbtrain import messages as m
+from nbtrain.engine.nonfinite import Buffers
+from tests.engine.harness import classes, network, run_loop, same, weights
+
+BAD = 4  # the step that fails
+
+
+class Normed(nn.Module):
+    """With a batch norm, whose buffers a bad batch would spoil."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            self.first = nn.Linear(4, 8)
+            self.norm = nn.BatchNorm1d(8)
+            self.last = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.norm(self.first(x)).relu())
+
+
+class Spoils:
+    """A ``training_step`` that goes wrong at one step."""
+
+    def __init__(self, how: str) -> None:
+        self.how, self.calls = how, 0
+        self.before: dict[str, Tensor] = {}
+
+    def __call__(self, model: Any, batch: Any) -> Tensor:
+        x, y = batch
+        if not model.training or not torch.is_grad_enabled():
+            return nn.functional.cross_entropy(model(x), y)
+        self.calls += 1
+        bad = self.calls == BAD or (self.calls == BAD + 1 and self.how != "later")
+        if bad and not self.before:
+            self.before = weights(model)
+        if not bad:
+            return nn.functional.cross_entropy(model(x), y)
+        if self.how == "input":
+            return nn.functional.cross_entropy(model(x * float("nan")), y)
+        if self.how == "loss":
+            return nn.functional.cross_entropy(model(x), y) * float("inf")
+        # The loss is finite and its gradient is not: the derivative of a root at zero.
+        return nn.functional.cross_entropy(model(x), y) + (model.last.weight * 0).abs().sum().sqrt()
+
+
+@pytest.mark.parametrize("how", ["input", "loss", "gradient"])
+def test_the_weights_are_those_of_the_step_before(how: str) -> None:
+    step = Spoils(how)
+    run = run_loop(
+        Normed(),
+        classes(40),
+        [(99, m.Stop(restore="last"))],
+        training_step=step,
+        epochs=2,
+        batch_size=8,
+        val_split=0.0,
+    )
+    assert [e.step for e in run.of(m.Paused)] == [BAD], "at once, not a frame later"
+    assert run.step == BAD
+    assert run.training.progress.updates == BAD - 1
+    assert same(weights(run.model), step.before), "buffers included"
+    (notice,) = run.of(m.Noticed)
+    assert f"at step {BAD}" in notice.text
+    assert "weights are those of the step before" in notice.text
+    word = {"input": "first", "loss": "the loss is infinite", "gradient": "last"}[how]
+    assert word in notice.text
+
+
+def test_where_nobody_watches_the_run_fails() -> None:
+    run = run_loop(
+        Normed(),
+        classes(40),
+        training_step=Spoils("input"),
+        epochs=2,
+        batch_size=8,
+        val_split=0.0,
+        attended=False,
+    )
+    assert run.of(m.Paused) == []
+    assert run.step == BAD
+    assert run.training.request.outcome == "failed"
+    assert "Linear 'first' is NaN" in (run.training.request.stop or "")
+    assert run.training.request.restore == "last"
+
+
+def test_nan_in_the_data_is_named_as_such() -> None:
+    X, y = classes(40)
+    X[17, 2] = float("nan")
+
+    class Rows(torch.utils.data.Dataset[Any]):
+        """Nobody looks at all its samples beforehand."""
+
+        def __len__(self) -> int:
+            return 40
+
+        def __getitem__(self, index: int) -> Any:
+            return X[index], y[index]
+
+    run = run_loop(network(), None, train_data=Rows(), epochs=1, batch_size=8, attended=False)
+    assert "The data itself holds NaN" in (run.training.request.stop or "")
+    assert all(torch.isfinite(value).all() for value in weights(run.model).values())
+
+
+def test_lowering_the_rate_and_resuming_goes_on() -> None:
+    lower = m.Set(knob="lr", value=1e-4)
+    run = run_loop(
+        Normed(),
+        classes(40),
+        [(98, lower), (99, m.Resume())],
+        training_step=Spoils("input"),
+        epochs=2,
+        batch_size=8,
+        val_split=0.0,
+        lr=0.1,
+    )
+    assert [e.step for e in run.of(m.Paused)] == [e.step for e in run.of(m.Resumed)] == [BAD]
+    assert run.answer(lower).step == BAD
+    assert (run.step, run.training.progress.updates) == (10, 9)
+    assert run.history["lr"] == pytest.approx([0.1] * BAD + [1e-4] * 6)
+    assert np.isfinite(run.history["loss"][BAD:]).all()
+
+
+def test_the_record_shows_the_bad_loss() -> None:
+    run = run_loop(
+        Normed(),
+        classes(40),
+        [(99, m.Stop(restore="last"))],
+        training_step=Spoils("input"),
+        epochs=2,
+        batch_size=8,
+        val_split=0.0,
+    )
+    losses = run.history["loss"]
+    assert np.isfinite(losses[: BAD - 1]).all()
+    assert np.isnan(losses[BAD - 1])
+
+
+def test_each_bad_step_pauses_again() -> None:
+    run = run_loop(
+        Normed(),
+        classes(40),
+        [(99, m.Resume()), (99, m.Resume())],
+        training_step=Spoils("input"),
+        epochs=1,
+        batch_size=4,
+        val_split=0.0,
+    )
+    # The first diagnosis runs the batch again, which is the step's fifth call.
+    assert [e.step for e in run.of(m.Paused)] == [BAD]
+    assert run.step == 10
+    assert all(torch.isfinite(value).all() for value in weights(run.model).values())
+
+
+def test_only_written_buffers_are_copied_and_put_back() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    model.register_buffer("constant", torch.arange(3))
+    buffers = Buffers(model)
+    assert buffers
+    model(torch.randn(4, 2))
+    buffers.keep()
+    good = weights(model)
+    model(torch.full((4, 2), float("nan")))
+    buffers.restore()
+    assert same(weights(model), good)
+    assert not Buffers(nn.Linear(2, 2))

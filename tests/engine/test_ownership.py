@@ -1,0 +1,199 @@
+"""Whose model is it: the run's while it trains, the user's in the end."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nbtrain.engine.draws import RunDropout
+from nbtrain.engine.ownership import Ownership, plain_copy
+from nbtrain.errors import ModelError
+from tests.engine.harness import network, same, weights
+
+
+class Own(nn.Module):
+    """A model of the user's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 2)
+        self.drop = nn.Dropout(0.5)
+        self.calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return self.drop(self.layer(x))
+
+
+@contextmanager
+def held(model: nn.Module, owner: str = "digits") -> Iterator[Ownership]:
+    ownership = Ownership(model, owner, lambda: plain_copy(model).eval())
+    ownership.take()
+    try:
+        yield ownership
+    finally:
+        ownership.release()
+
+
+def elsewhere(function: Callable[[], Any]) -> Any:
+    """``function()`` on another thread."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join(20)
+    assert results, "the other thread raised"
+    return results[0]
+
+
+def test_a_call_from_elsewhere_works_on_a_copy_and_says_so() -> None:
+    model = Own()
+    said: list[str] = []
+    with held(model) as ownership, ownership.here():
+        ownership.notify = said.append
+        answer = elsewhere(lambda: model(torch.ones(1, 4)))
+        assert model.calls == 0
+        assert torch.equal(answer, model.layer(torch.ones(1, 4))), "without dropout"
+        model(torch.ones(1, 4))
+        assert model.calls == 1
+    assert len(said) == 1
+    assert "digits.model" in said[0]
+
+
+def test_switching_the_mode_from_elsewhere_is_left_to_the_run() -> None:
+    model = Own()
+    said: list[str] = []
+    with held(model) as ownership, ownership.here():
+        ownership.notify = said.append
+        assert elsewhere(model.eval) is model
+        assert model.training
+        assert model.drop.training
+        model.eval()
+        assert not model.training
+    assert len(said) == 1
+    assert "digits" in said[0]
+
+
+def test_the_class_is_the_original_before_and_after() -> None:
+    model = Own()
+    with held(model):
+        assert isinstance(model, Own)
+        assert type(model).__name__ == "Own"
+        assert repr(model) == repr(Own())
+    assert type(model) is Own
+    assert type(model.drop) is nn.Dropout
+
+
+def test_releasing_twice_does_nothing_more() -> None:
+    model = Own()
+    with held(model) as ownership:
+        ownership.release()
+    assert type(model) is Own
+
+
+@pytest.mark.parametrize("make", [Own, lambda: network(0.3), lambda: nn.Dropout(0.1)])
+def test_copies_and_pickles_of_a_live_model_are_the_users_own(make: Any) -> None:
+    model = make()
+    stored = io.BytesIO()
+    with held(model):
+        others = [copy.deepcopy(model), copy.copy(model), plain_copy(model)]
+        others.append(pickle.loads(pickle.dumps(model)))
+        torch.save(model, stored)
+    stored.seek(0)
+    others.append(torch.load(stored, weights_only=False))
+    for other in others:
+        assert [type(a) for a in other.modules()] == [type(b) for b in model.modules()]
+        assert not any(isinstance(module, RunDropout) for module in other.modules())
+        assert same(weights(other), weights(model))
+
+
+class Stateful(nn.Module):
+    """Pickles in a way of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+        self.cache = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "cache"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.cache = threading.Lock()
+
+
+class Reduced(Stateful):
+    """Makes itself anew."""
+
+    def __reduce__(self) -> Any:
+        return Reduced, ()
+
+
+@pytest.mark.parametrize("cls", [Stateful, Reduced])
+def test_a_pickle_of_the_users_own_making_is_respected(cls: type[nn.Module]) -> None:
+    model = cls()
+    with held(model):
+        other = copy.deepcopy(model)
+    assert type(other) is cls
+    assert other.cache is not model.cache
+
+
+def test_two_live_runs_never_share_parameters() -> None:
+    shared = nn.Linear(2, 2)
+    a, b = nn.Sequential(shared), nn.Sequential(nn.ReLU(), shared)
+    with held(a, "first"):
+        with pytest.raises(ModelError) as raised:
+            Ownership(b, "second", lambda: b).take()
+        assert "'first' is training this model" in str(raised.value)
+        assert "copy.deepcopy(model)" in str(raised.value)
+        assert type(b) is nn.Sequential, "nothing was taken"
+    with held(b, "second"):
+        pass
+
+
+def test_a_copy_has_no_gradients_and_its_own_memory() -> None:
+    model = Own()
+    model(torch.ones(1, 4)).sum().backward()
+    other = plain_copy(model)
+    assert other.layer.weight.grad is None
+    assert model.layer.weight.grad is not None
+    assert other.layer.weight.data_ptr() != model.layer.weight.data_ptr()
+
+
+def test_shared_weights_stay_shared_in_a_copy() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[1].weight = model[0].weight
+    other = plain_copy(model)
+    assert other[1].weight is other[0].weight
+
+
+def test_tensors_with_a_graph_can_be_copied() -> None:
+    class Keeps(Own):
+        def forward(self, x: Tensor) -> Tensor:
+            self.last = super().forward(x)
+            self.state = (self.last, [self.last.sum()])
+            self.named = {"last": self.last}
+            return self.last
+
+    model = Keeps()
+    model(torch.ones(1, 4))
+    other = plain_copy(model)
+    assert torch.equal(other.last, model.last)
+    assert not other.state[1][0].requires_grad
+
+
+def test_a_run_of_a_compiled_or_scripted_model_is_left_unguarded() -> None:
+    with pytest.warns(DeprecationWarning, match="jit"):
+        scripted = torch.jit.script(nn.Linear(2, 2))
+    kind = type(scripted)
+    with held(scripted):
+        assert type(scripted) is kind
