@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Final, TextIO, TypeAlias
 
+from nbtrain.runs import bars
+
 Sink: TypeAlias = Callable[[str, str, bool], None]
 """``sink(stream, text, replace)`` takes one line; see `nbtrain.messages.Logged`."""
 
@@ -163,7 +165,8 @@ class Capture:
             _capture.reset(token)
 
 
-def _current() -> Capture | None:
+def current() -> Capture | None:
+    """The capture that this context writes to, if a run does."""
     routed = _capture.get()
     return routed if routed is not None and routed.active else None
 
@@ -193,11 +196,11 @@ class _Proxy:
             self.write(line)
 
     def flush(self) -> None:
-        if _current() is None:
+        if current() is None:
             self._target.flush()
 
     def isatty(self) -> bool:
-        return _current() is None and self._target.isatty()
+        return current() is None and self._target.isatty()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._target, name)
@@ -228,10 +231,34 @@ class _Write:
         self.proxy, self.over = proxy, over
 
     def __call__(self, text: str) -> Any:
-        routed = _current()
+        routed = current()
         if routed is not None:
             return routed.write(self.proxy._stream, text)
         return (self.over or self.proxy._target.write)(text)
+
+
+class _Own:
+    """A stream of one run, for whoever writes to it later from a thread of their own."""
+
+    encoding = "utf-8"
+
+    def __init__(self, routed: Capture, stream: str) -> None:
+        self._routed, self._stream = routed, stream
+
+    def write(self, text: str) -> int:
+        # After the run there is no log to write to, and nobody else's this is.
+        return self._routed.write(self._stream, text) if self._routed.active else len(text)
+
+    def flush(self) -> None:
+        """Lines leave when they end."""
+
+    def isatty(self) -> bool:
+        return False
+
+
+def _own_stream() -> _Own | None:
+    routed = current()
+    return None if routed is None else _Own(routed, "stderr")
 
 
 # ── warnings and logging ─────────────────────────────────────────────────────────────────
@@ -245,7 +272,7 @@ def _showwarning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    routed = _current() if file is None else None
+    routed = current() if file is None else None
     if routed is None:
         _router.showwarning(message, category, filename, lineno, file, line)
     else:
@@ -259,7 +286,7 @@ def _call_handlers(logger: logging.Logger, record: logging.LogRecord) -> None:
     A run's record reaches the user's own files and handlers as ever; the first handler
     that would have shown it on the console decides how it looks in the log.
     """
-    routed = _current()
+    routed = current()
     if routed is None:
         _router.call_handlers(logger, record)
         return
@@ -308,6 +335,7 @@ class _Router:
             if self._captures == 1 and logging.Logger.callHandlers is not _call_handlers:
                 self.call_handlers = logging.Logger.callHandlers
                 logging.Logger.callHandlers = _call_handlers  # type: ignore[assignment]
+            bars.attach(_own_stream)
         self.attach()
 
     def attach(self) -> None:
@@ -327,6 +355,7 @@ class _Router:
             self._captures -= 1
             if self._captures:
                 return
+            bars.detach()
             for name in ("stdout", "stderr"):
                 stream = getattr(sys, name)
                 if type(stream) is _Proxy:

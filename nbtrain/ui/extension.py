@@ -14,6 +14,7 @@ from nbtrain.ui import progress
 from nbtrain.ui.bridge import Bridge
 from nbtrain.ui.cells import Cells
 from nbtrain.ui.completion import complete
+from nbtrain.ui.displays import Displays
 from nbtrain.ui.magics import TrainMagics
 from nbtrain.ui.telling import say
 
@@ -53,6 +54,8 @@ class Extension:
         shell.Completer.custom_matchers.append(complete)
         shell.input_transformers_cleanup.append(with_a_body)
         kernel = getattr(shell, "kernel", None)
+        self._displays = Displays(shell)
+        self._displays.attach()
         self._bridge = Bridge(shell)
         self._bridge.attach()
         shell.register_magics(TrainMagics(shell, self._cells, self._bridge.look))
@@ -66,6 +69,7 @@ class Extension:
                 self._shell.magics_manager.magics[kind].pop(name, None)
         self._shell.Completer.custom_matchers.remove(complete)
         self._shell.input_transformers_cleanup.remove(with_a_body)
+        self._displays.detach()
         self._bridge.detach()
         presenter.register(None)
 

@@ -84,6 +84,40 @@ def test_a_capturing_cell_does_not_swallow_the_run(kernel):
     assert lines.count("from the run") <= 1
 
 
+DISPLAYING = (
+    MODEL
+    + """
+from IPython.display import clear_output, display
+from tqdm.auto import tqdm
+def training_step(model, batch):
+    x, y = batch
+    display("shown by the run")
+    clear_output(wait=True)
+    for _ in tqdm(range(2)): pass
+    return nn.functional.cross_entropy(model(x), y)
+"""
+)
+
+
+def test_what_a_run_displays_goes_to_its_log(kernel):
+    started = kernel.run(endless("display_run", DISPLAYING))
+    assert started.status == "ok", started.error
+    cell = kernel.run(
+        "import time\ndisplay('shown by the cell')\n"
+        "while display_run.history.step < 5: time.sleep(0.01)"
+    )
+    assert [bundle["text/plain"] for bundle in cell.shown] == ["'shown by the cell'"]
+    kernel.run("display_run.stop()")
+    log = kernel.run("for line in display_run.log.lines: print(line.stream, line.text)").stdout
+    assert "stdout 'shown by the run'" in log
+    assert "stderr 100%" in log
+    assert "cell" not in log
+    leaked = [
+        m["msg_type"] for m in kernel.others if m["msg_type"] in ("display_data", "clear_output")
+    ]
+    assert leaked == []
+
+
 # ── while a cell is busy ─────────────────────────────────────────────────────────────────
 
 SPIN = "import time\nuntil = time.monotonic() + 40\nwhile time.monotonic() < until: pass"

@@ -437,3 +437,67 @@ def test_a_handler_made_in_the_run_works_after_it(log, logger, capsys):
     logger.warning("after it")
     assert log.lines == [("logging", "in the run")]
     assert capsys.readouterr().err == "after it\n"
+
+
+# ── bars ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def notebook_bar(monkeypatch):
+    """`tqdm.notebook`, with a widget that says where it would be shown."""
+    notebook = pytest.importorskip("tqdm.notebook")
+    pytest.importorskip("ipywidgets")
+    return notebook.tqdm_notebook
+
+
+def test_a_notebooks_bar_is_text_in_a_run(log, notebook_bar, unthrottled):
+    before = notebook_bar.__new__
+    kinds = []
+
+    def body():
+        with notebook_bar(total=2, desc="inner", mininterval=0, display=True) as bar:
+            kinds.append(type(bar).__module__)
+            bar.update(2)
+            bar.set_postfix(loss=1)
+
+    in_run(body, log)
+    assert kinds == ["tqdm.std"]
+    (line,) = log.lines
+    assert line[0] == "stderr"
+    assert line[1].startswith("inner: 100%")
+    assert notebook_bar.__new__ is before
+
+
+def test_a_bar_redrawn_by_another_thread_stays_in_its_run(log, capsys, unthrottled):
+    tqdm = pytest.importorskip("tqdm").tqdm
+    own_init = tqdm.__dict__["__init__"]
+
+    def body():
+        bar = tqdm(total=2, mininterval=0)
+        other = threading.Thread(target=bar.refresh)  # as tqdm's monitor does
+        other.start()
+        other.join(10)
+        bar.close()
+
+    in_run(body, log)
+    assert log.lines
+    assert capsys.readouterr().err == ""
+    assert tqdm.__dict__["__init__"] is own_init
+
+
+def test_bars_outside_a_run_are_left_alone(log):
+    tqdm = pytest.importorskip("tqdm").tqdm
+    file = io.StringIO()
+
+    def elsewhere():
+        for _ in tqdm(range(2), file=file):
+            pass
+
+    def body():
+        other = threading.Thread(target=elsewhere)
+        other.start()
+        other.join(10)
+
+    in_run(body, log)
+    assert log.lines == []
+    assert "100%" in file.getvalue()
