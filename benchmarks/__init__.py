@@ -1,0 +1,1 @@
+"""How fast nbtrain is, measured side by side: ``python -m benchmarks NAME``."""
