@@ -321,8 +321,10 @@ function Field({ knob, text, off, unsure, disabled, describe, commit }: FieldPro
     } else if (event.key === 'Escape') {
       setDraft(null);
     }
-    // The notebook has shortcuts for single keys.
-    event.stopPropagation();
+    // The notebook has shortcuts for single keys; those with Ctrl or Cmd, as to save, stay.
+    if (!event.ctrlKey && !event.metaKey) {
+      event.stopPropagation();
+    }
   };
   return (
     <span className="nbt-value" data-off={off} data-unsure={unsure}>

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import traceback
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +23,9 @@ def describe(error: BaseException) -> tuple[str, str | None]:
     """
     if isinstance(error, NbtrainError):
         return str(error), None
-    frames = users_frames(error)
-    text = "".join(traceback.format_exception(type(error), error, frames))
+    whole = traceback.TracebackException(type(error), error, users_frames(error))
+    whole.stack = _without_ours(whole.stack)
+    text = "".join(whole.format())
     message = "".join(traceback.format_exception_only(type(error), error)).strip()
     return message, text
 
@@ -38,6 +40,19 @@ def users_frames(error: BaseException) -> TracebackType | None:
         if frame is not None:
             return frame
     return error.__traceback__
+
+
+def _without_ours(stack: traceback.StackSummary) -> traceback.StackSummary:
+    """``stack`` without the detours through our code, such as of each operation that may
+    draw, and without what PyTorch does on the way there."""
+    kept: list[traceback.FrameSummary] = []
+    for users, group in itertools.groupby(
+        stack, lambda frame: not frame.filename.startswith((_OURS, _TORCH))
+    ):
+        frames = list(group)
+        if users or not any(frame.filename.startswith(_OURS) for frame in frames):
+            kept += frames
+    return traceback.StackSummary.from_list(kept) if kept else stack
 
 
 def let_go(error: BaseException) -> None:
