@@ -21,9 +21,15 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_RED, _PLAIN = "\x1b[31m", "\x1b[39m"
+
 
 class NbtrainError(Exception):
     """Base of all errors nbtrain raises on purpose."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the message alone, for our own frames say nothing to a user."""
+        return [f"{_RED}{type(self).__name__}{_PLAIN}: {self}"]
 
 
 class UsageError(NbtrainError, ValueError):
@@ -71,7 +77,18 @@ class CommandRejected(NbtrainError):
 
 
 class RunFailed(NbtrainError):
-    """The run ended in an error; ``__cause__`` is the user's own exception."""
+    """The run ended in an error; ``__cause__`` is the user's own exception.
+
+    ``frames`` is the user's own traceback as text, where there is one; IPython shows it.
+    """
+
+    def __init__(self, message: str, frames: str | None = None) -> None:
+        self.frames = frames
+        super().__init__(message)
+
+    def _render_traceback_(self) -> list[str]:
+        shown = super()._render_traceback_()
+        return [self.frames, *shown] if self.frames else shown
 
 
 class DeviceMemoryError(NbtrainError):

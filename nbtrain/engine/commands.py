@@ -23,7 +23,7 @@ class Action:
 
 
 class Commands:
-    """Obeys commands between two steps and answers each by its id.
+    """Obeys commands between two steps and answers each by its id, once it has acted.
 
     Args:
         training: what they act on.
@@ -185,23 +185,23 @@ class Commands:
     def _pause(self, command: m.Pause) -> None:
         if self.training.request.paused:
             raise CommandRejected("the run is paused already")
-        self._applied(command)
         self.pause()
+        self._applied(command)
 
     def _resume(self, command: m.Resume) -> None:
         request = self.training.request
         if not request.paused and not request.steps:
             raise CommandRejected("the run is not paused")
-        self._applied(command)
         request.steps = 0
         self.resume()
+        self._applied(command)
 
     def _onestep(self, command: m.OneStep) -> None:
         if command.count < 1:
             raise CommandRejected(f"{command.count} steps cannot be taken; ask for 1 or more")
-        self._applied(command)
         self.training.request.steps = command.count
         self.resume()
+        self._applied(command)
 
     def _stop(self, command: m.Stop) -> None:
         request = self.training.request

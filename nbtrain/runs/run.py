@@ -225,7 +225,9 @@ class Run:
         if not self._execution.ended.wait(timeout):
             raise TimeoutError(f"{self.name} is still {self.state} after {timeout} s.")
         if self.outcome == "failed":
-            raise RunFailed(f"{self.name} failed: {self.history.error}") from self.error
+            history = self.history
+            message = f"{self.name} failed: {history.error}"
+            raise RunFailed(message, history.traceback) from self.error
         return self
 
     def trained(self, model: nn.Module) -> bool:

@@ -17,7 +17,7 @@ from nbtrain import options, spec
 from nbtrain.errors import RunFailed, UsageError
 from nbtrain.ui import body, commands
 from nbtrain.ui.commands import live
-from nbtrain.ui.telling import clearly, say
+from nbtrain.ui.telling import say
 from nbtrain.ui.waiting import wait, waits_by_itself
 
 if TYPE_CHECKING:
@@ -77,17 +77,15 @@ class TrainMagics(Magics):
         asks something of a run; ``%train`` alone lists the commands.
         """
         if cell is None:
-            with clearly():
-                say(commands.obey(line, self.shell))
+            say(commands.obey(line, self.shell))
             return
-        with clearly():
-            parsed = spec.parse(line, self._evaluate)
-            if parsed.help:
-                say(options.help_text())
-                return
-            name = parsed.name or "run"
-            self._check_free(name, cell)
-            older = self._stop_older(name)
+        parsed = spec.parse(line, self._evaluate)
+        if parsed.help:
+            say(options.help_text())
+            return
+        name = parsed.name or "run"
+        self._check_free(name, cell)
+        older = self._stop_older(name)
         waits = parsed.options.get("wait", waits_by_itself(self.shell))
         full = {**options.defaults(), **parsed.options, "wait": waits}
 
@@ -95,17 +93,16 @@ class TrainMagics(Magics):
 
         with training.seeded(full["seed"]):
             body.run(self.shell, f"%%train {line}", cell)
-        with clearly():
-            run = training.launch(
-                self.shell.user_ns,
-                full,
-                tuple(parsed.options),
-                name,
-                cell,
-                self._cells.context(cell),
-                bound=spec.names_bound(self._cells.python(cell)),
-                replaces=older,
-            )
+        run = training.launch(
+            self.shell.user_ns,
+            full,
+            tuple(parsed.options),
+            name,
+            cell,
+            self._cells.context(cell),
+            bound=spec.names_bound(self._cells.python(cell)),
+            replaces=older,
+        )
         self.shell.user_ns[name] = run
         self._began()
         self._show(run, panel=full["panel"])
@@ -117,8 +114,7 @@ class TrainMagics(Magics):
         """List the runs, live and past: ``%runs``, or ``%runs NAME`` for those of one name."""
         from nbtrain.ui import table
 
-        with clearly():
-            return table.of_runs(line.strip() or None)
+        return table.of_runs(line.strip() or None)
 
     def _evaluate(self, expression: str) -> Any:
         return body.evaluate(self.shell, expression)

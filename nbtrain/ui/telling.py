@@ -1,12 +1,8 @@
-"""How the magics speak to the user: plain lines, and errors without our frames."""
+"""How the magics speak to the user."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from nbtrain.errors import NbtrainError
 
 _RED, _PLAIN = "\x1b[31m", "\x1b[39m"
 
@@ -15,19 +11,6 @@ def say(text: str) -> None:
     """Print ``text`` under the cell."""
     if text:
         sys.stdout.write(text + "\n")
-
-
-@contextmanager
-def clearly() -> Iterator[None]:
-    """Have IPython show our own errors as their message alone.
-
-    The cell still counts as failed, so that *Run All* and nbclient stop there.
-    """
-    try:
-        yield
-    except NbtrainError as error:
-        show_message_only(error, str(error))
-        raise
 
 
 def show_message_only(error: BaseException, message: str) -> None:

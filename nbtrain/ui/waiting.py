@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from nbtrain.errors import RunFailed
 from nbtrain.runs import presenter
 from nbtrain.ui.telling import show_message_only
 
@@ -38,16 +37,13 @@ def waits_by_itself(shell: InteractiveShell) -> bool:
 def wait(run: Run) -> None:
     """Return when ``run`` has ended.
 
-    Raises RunFailed if it failed, and KeyboardInterrupt if the wait was interrupted; both
-    are shown as one message, and the second leaves the run alive.
+    Raises RunFailed if it failed, and KeyboardInterrupt if the wait was interrupted, which is
+    shown as one message and leaves the run alive.
     """
     try:
         presenter.current().wait(run)
     except KeyboardInterrupt as interrupt:
         show_message_only(interrupt, still_training(run))
-        raise
-    except RunFailed as error:
-        show_message_only(error, run.history.traceback or str(error))
         raise
 
 
