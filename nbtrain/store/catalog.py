@@ -21,7 +21,7 @@ from nbtrain.errors import CorruptRecord, StoreError, UnknownName
 from nbtrain.spec import check_name
 from nbtrain.states import LIVE, TRANSITIONS, State
 from nbtrain.store import lease as leases
-from nbtrain.store import lines
+from nbtrain.store import lines, place
 from nbtrain.store.history import History
 from nbtrain.store.journal import FileJournal, Journal, MemoryJournal
 from nbtrain.store.reading import Reading, events_in, open_ordinary, read, reason, scan
@@ -127,7 +127,7 @@ class Store:
         Found out at the first call and fixed from then on, so that changing the directory
         does not split a session's runs.
         """
-        return _located(os.environ.get("NBTRAIN_HOME", ""))
+        return _in(place.home())
 
     def create(self, name: str) -> RunFolder:
         """A folder for a new run called ``name``, with its journal and lease.
@@ -241,22 +241,8 @@ class Store:
 
 
 @functools.cache
-def _located(home: str) -> Store:
-    return Store(Path(home).expanduser() if home else _beside_notebook() / ".nbtrain")
-
-
-def _beside_notebook() -> Path:
-    here = Path.cwd()
-    session = os.environ.get("JPY_SESSION_NAME")
-    if session:
-        notebook = Path(session)
-        # Jupyter gives the whole path, or one from the folder its server was started in.
-        if notebook.is_absolute():
-            if notebook.is_file():
-                return notebook.parent
-        elif (here / notebook).is_file():
-            return (here / notebook).parent
-    return here
+def _in(path: Path) -> Store:
+    return Store(path)
 
 
 def _in_file_name(name: str) -> str:

@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from nbtrain.runs import presenter
+from nbtrain.store import place
 from nbtrain.ui import progress
 from nbtrain.ui.bridge import Bridge
 from nbtrain.ui.cells import Cells
@@ -49,6 +50,7 @@ class Extension:
 
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
+        place.home()  # fixed from here on, whatever cells do to the working directory
         self._cells = Cells(shell)
         self._cells.attach()
         shell.Completer.custom_matchers.append(complete)

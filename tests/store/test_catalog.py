@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nbtrain import messages as m
 from nbtrain.errors import LeaseHeld, StoreError, UnknownName, UsageError
-from nbtrain.store import catalog
+from nbtrain.store import place
 from nbtrain.store.catalog import RunFolder, Store
 from tests.store.runs import created, finished, started, starting, stepped
 
@@ -45,7 +45,7 @@ def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("NBTRAIN_HOME", raising=False)
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     monkeypatch.chdir(tmp_path)
-    catalog._located.cache_clear()
+    place._beside_notebook.cache_clear()
     return tmp_path
 
 
