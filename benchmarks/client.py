@@ -69,6 +69,8 @@ class _Comm(BaseComm):
         buffers: Any = None,
         **keys: Any,
     ) -> None:
+        if self._socket.closed:  # a widget is only now let go of
+            return
         content = {"data": data or {}, "comm_id": self.comm_id, **keys}
         message = self._session.msg(msg_type, content, metadata=metadata)
         parts = self._session.serialize(message, b"comm")
