@@ -46,14 +46,7 @@ class Ownership:
     def take(self) -> None:
         """Begin. Raises `ModelError` if a living run trains one of the parameters."""
         with _lock:
-            for key in self._parameters:
-                other = _owners.get(key)
-                if other is not None:
-                    raise ModelError(
-                        f"The run {other.owner!r} is training this model now, and two live runs "
-                        f"never share parameters. Stop it with {other.owner}.stop(), or train a "
-                        "copy: model = copy.deepcopy(model)."
-                    )
+            _check_free(self._parameters)
             _owners.update(dict.fromkeys(self._parameters, self))
         if _is_compiled(self.model):
             return
@@ -82,6 +75,23 @@ class Ownership:
     def here(self) -> _Here:
         """Within, this thread is the one that trains the model."""
         return _Here(self)
+
+
+def check_free(model: nn.Module) -> None:
+    """Raise `ModelError` if a living run trains one of the parameters of ``model``."""
+    with _lock:
+        _check_free([id(p) for p in model.parameters()])
+
+
+def _check_free(parameters: list[int]) -> None:
+    for key in parameters:
+        other = _owners.get(key)
+        if other is not None:
+            raise ModelError(
+                f"The run {other.owner!r} is training this model now, and two live runs never "
+                f"share parameters. Stop it with {other.owner}.stop(), or train a copy: "
+                "model = copy.deepcopy(model)."
+            )
 
 
 class _Here:

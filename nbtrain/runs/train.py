@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nbtrain import __version__, options
 from nbtrain.engine import device as devices
+from nbtrain.engine.ownership import check_free
 from nbtrain.engine.task import CELL_NAMES, Task, bind
 from nbtrain.errors import ModelError
 from nbtrain.runs import presenter, registry
@@ -136,6 +137,8 @@ def launch(
         if word in namespace and (word in bound or word in _NEEDED)
     }
     left = _only_one_kind_of_data(left, bound)
+    if isinstance(left.get("model"), nn.Module):
+        check_free(left["model"])  # before anything is tried on it
     seed = settings["seed"]
     with seeded(seed):
         task = bind(name, left, dict(settings), frozenset(given))
