@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -103,10 +102,10 @@ def _nvml_handle(pynvml: Any, index: int) -> Any:
 
 
 def name_of(device: torch.device) -> str:
-    """The device's name for people, such as ``NVIDIA H200`` or ``x86_64``."""
+    """The device's name for people, such as ``NVIDIA H200`` or ``cpu``."""
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    return platform.machine() if device.type == "cpu" else device.type
+    return device.type
 
 
 def memory_used(device: torch.device) -> float:
