@@ -116,7 +116,11 @@ class Recorder:
         for name, numbers in series.items():
             total, seen = self.totals.get(name, (0.0, 0))
             of_epoch = numbers[self._epoch_row :]
-            self.totals[name] = (total + sum(of_epoch), seen + len(of_epoch))
+            added = sum(of_epoch)
+            if math.isnan(added):  # not measured at some steps, or of a step that was skipped
+                of_epoch = array("f", [value for value in of_epoch if not math.isnan(value)])
+                added = sum(of_epoch)
+            self.totals[name] = (total + added, seen + len(of_epoch))
         series["lr"] = array("f", self.rates)
         event = Stepped(
             run=self.run,
