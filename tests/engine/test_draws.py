@@ -14,8 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from nbtrain.engine.draws import Draws, RunDropout, derive
+from nbtrain.errors import ModelError
+from tests.engine.harness import classes, run_loop
 
 X = torch.linspace(-2, 2, 24).reshape(4, 6)
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 5 * 5).reshape(2, 3, 5, 5)
@@ -206,3 +209,35 @@ assert not any(name.startswith("nbtrain") for name in sys.modules)
         [sys.executable, "-c", code], input=stored.getvalue(), capture_output=True, timeout=100
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+class Checkpointed(nn.Module):
+    """Computes its layers again in the backward pass."""
+
+    def __init__(self, layer: nn.Module, reentrant: bool) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), layer, nn.Linear(8, 3))
+        self.reentrant = reentrant
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self.layers(x)
+        x.requires_grad_(self.reentrant)
+        return checkpoint(self.layers, x, use_reentrant=self.reentrant)
+
+
+class Drops(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, 0.5, self.training)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), Drops()])
+def test_draws_that_cannot_be_repeated_are_refused_not_wrong(
+    layer: nn.Module, reentrant: bool
+) -> None:
+    with pytest.raises(ModelError, match="--dropout off"):
+        run_loop(Checkpointed(layer, reentrant), classes(40), epochs=1)
+    if isinstance(layer, nn.Dropout):
+        run = run_loop(Checkpointed(layer, reentrant), classes(40), epochs=1, dropout="off")
+        assert run.step == 1
