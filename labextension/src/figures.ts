@@ -121,6 +121,8 @@ export class Figures {
       const view = views.find_one(plot);
       if (view) {
         figures.views.set(id, view);
+        // Nothing in a figure answers to keys, so it is no stop on the way of Tab.
+        view.canvas_view.events_el.removeAttribute('tabindex');
         const { inner_width, inner_height } = plot.properties;
         inner_width.change.connect(() => moved());
         inner_height.change.connect(() => moved());
@@ -262,7 +264,7 @@ export class Figures {
       y_range: new Range1d({ start: 0, end: 1 }),
       sizing_mode: 'stretch_both',
       toolbar_location: null,
-      min_border_left: 52,
+      min_border_left: 58,
       min_border_right: 16,
       min_border_top: 6,
       min_border_bottom: 24,
@@ -331,7 +333,8 @@ export class Figures {
   private ranged(): void {
     if (!this.own) {
       this.zoomed = true;
-      this.moved();
+      // After the zoom has set all of its ranges, or it would undo what follows from this one.
+      queueMicrotask(() => this.moved());
     }
   }
 }

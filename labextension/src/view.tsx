@@ -13,6 +13,7 @@ export class PanelView extends DOMWidgetView {
   render(): void {
     super.render();
     this.el.classList.add('nbt-panel');
+    this.el.addEventListener('focusin', ownKeys);
     this.root = createRoot(this.el);
     this.root.render(<Panel model={this.model} />);
   }
@@ -22,4 +23,13 @@ export class PanelView extends DOMWidgetView {
     this.root = null;
     return super.remove() as this;
   }
+}
+
+/**
+ * Give an element that takes the focus its keys. The notebook's shortcuts, such as Enter and
+ * the arrows, match any focused element in a cell that is no text field, unless it says so
+ * itself.
+ */
+function ownKeys(event: FocusEvent): void {
+  (event.target as Element).setAttribute('data-lm-suppress-shortcuts', 'true');
 }
