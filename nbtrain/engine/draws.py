@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nbtrain.errors import ModelError
+
 _local = threading.local()
 
 
@@ -99,6 +101,20 @@ def current() -> Draws | None:
     return getattr(_local, "draws", None)
 
 
+def _refuse_recomputation() -> None:
+    """Raise `ModelError` where a forward pass is repeated within a backward pass.
+
+    `torch.utils.checkpoint` puts PyTorch's own generators back for it, and knows nothing of
+    ours: other units would be dropped than the first time, and the gradients be wrong.
+    """
+    if torch._C._current_graph_task_id() != -1 and torch.is_grad_enabled():
+        raise ModelError(
+            "This model computes layers again in its backward pass (torch.utils.checkpoint), and "
+            "they draw random numbers, which a run cannot repeat yet. Switch the dropout in them "
+            "off (--dropout off), or call them without checkpoint."
+        )
+
+
 class RunDropout(nn.Dropout):
     """`nn.Dropout` that draws from the run which trains it.
 
@@ -108,7 +124,10 @@ class RunDropout(nn.Dropout):
     def forward(self, input: Tensor) -> Tensor:
         draws: Draws | None = getattr(_local, "draws", None)
         p = self.p
-        if draws is None or not self.training or p == 0.0 or p == 1.0:
+        if not self.training or p == 0.0 or p == 1.0:
+            return super().forward(input)
+        _refuse_recomputation()
+        if draws is None:
             return super().forward(input)
         keep = 1.0 - p
         mask = torch.empty_like(input).bernoulli_(keep, generator=draws.generator(input.device))
@@ -178,6 +197,7 @@ def _route(func: Any) -> Route | None:
                 draws.foreign = True
                 draws.unroutable.add(func.overloadpacket.__name__)
             return func(*args, **kwargs)
+        _refuse_recomputation()
         draws.foreign = True
         kwargs = {**kwargs, "generator": draws.generator(_device(args, kwargs))}
         if target is func:
@@ -212,6 +232,7 @@ def _native_dropout(draws: Draws, args: tuple[Any, ...], kwargs: dict[str, Any])
     # The fused kernel of accelerators takes no generator; its definition does.
     x, p, *rest = args
     train = rest[0] if rest else kwargs.get("train", True)
+    _refuse_recomputation()
     draws.foreign = True
     if train is False or p == 0:
         return x.clone(), torch.ones_like(x, dtype=torch.bool)
