@@ -23,12 +23,16 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--rounds", type=int, help="rounds taken in turn, where there are any")
     parser.add_argument("--only", help="rows to measure, by commas: mlp, cnn/nbtrain, 1k, idle …")
+    parser.add_argument("--kernel-only", action="store_true", help="panel: without a browser")
     given = parser.parse_args(arguments)
     # Read when torch is loaded: one thread in every row, so that ratios tell of the loops.
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
     benchmark = importlib.import_module(f"benchmarks.{given.name}")
     only = frozenset(given.only.split(",")) if given.only else frozenset()
-    rows = benchmark.run(report.Plan(quick=given.quick, rounds=given.rounds, only=only))
+    plan = report.Plan(
+        quick=given.quick, rounds=given.rounds, only=only, kernel_only=given.kernel_only
+    )
+    rows = benchmark.run(plan)
     print(report.machine())
     print(report.table(rows))
     if given.json is not None:

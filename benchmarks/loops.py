@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,12 +28,28 @@ CPU = torch.device("cpu")
 WAIT_SECONDS = 600.0
 
 
+class Clock:
+    """Two clocks from the first step to the last: the time that passed, and the processor
+    time of all threads of this process, which says the same on a machine that is busy."""
+
+    seconds = processor = 0.0
+
+    def start(self, *_: Any, **__: Any) -> None:
+        """Called before the first step."""
+        self._begin = time.perf_counter(), time.process_time()
+
+    def stop(self, *_: Any, **__: Any) -> None:
+        """Called after the last step."""
+        self.seconds = time.perf_counter() - self._begin[0]
+        self.processor = time.process_time() - self._begin[1]
+
+
 @dataclass(frozen=True)
 class Trained:
-    """The network that a row trained, and the seconds from its first step to its last."""
+    """The network that a row trained, and how long that took."""
 
     model: nn.Module
-    seconds: float
+    clock: Clock
 
 
 Method = Callable[[Workload], Trained]
@@ -43,7 +60,8 @@ def plain(work: Workload) -> Trained:
     model = work.model()
     optimizer = torch.optim.Adam(model.parameters(), lr=work.lr)
     loader = work.loader()
-    begin = time.perf_counter()
+    clock = Clock()
+    clock.start()
     for _ in range(work.epochs):
         model.train()
         for batch, (inputs, targets) in enumerate(loader):
@@ -54,7 +72,8 @@ def plain(work: Workload) -> Trained:
             optimizer.zero_grad()
             if batch % 100 == 0:
                 loss.item()  # which the tutorial prints
-    return Trained(model, time.perf_counter() - begin)
+    clock.stop()
+    return Trained(model, clock)
 
 
 def limit(work: Workload) -> Trained:
@@ -63,7 +82,8 @@ def limit(work: Workload) -> Trained:
     model = work.model()
     optimizer = torch.optim.Adam(model.parameters(), lr=work.lr, fused=True)
     model.train()
-    begin = time.perf_counter()
+    clock = Clock()
+    clock.start()
     for epoch in range(work.epochs):
         order = work.order(epoch)
         inputs = work.inputs.index_select(0, order).split(work.batch_size)
@@ -73,7 +93,8 @@ def limit(work: Workload) -> Trained:
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-    return Trained(model, time.perf_counter() - begin)
+    clock.stop()
+    return Trained(model, clock)
 
 
 class Nobody:
@@ -97,34 +118,33 @@ def null(work: Workload) -> Trained:
     )
     ownership = Ownership(model, "null", lambda: plain_copy(model))
     ownership.take()
-    seconds = 0.0
+    clock = Clock()
 
     def run() -> None:
-        nonlocal seconds
         with training.draws.here(), ownership.here():
             training.start(Nobody())
             loop = Loop(training, Nobody())
-            begin = time.perf_counter()
+            clock.start()
             loop.run()
-            seconds = time.perf_counter() - begin
+            clock.stop()
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
     ownership.release()
-    return Trained(model, seconds)
+    return Trained(model, clock)
 
 
 def nbtrain(work: Workload) -> Trained:
     """All of nbtrain: commands, journal on disk, history, and a panel whose client receives
-    every frame. The panel is there before the first step, as it is in a notebook."""
-    gate = threading.Event()
+    every frame. The run waits before its first step until the panel has drawn its figures,
+    which it does once (see ``open_ms`` of the ``panel`` benchmark)."""
+    gate, clock = threading.Event(), Clock()
     registry.trainer(CPU).submit("gate", lambda: gate.wait(WAIT_SECONDS) and None)
     model = work.model()
-    data = (work.inputs, work.targets)
     run = train(
         model,
-        data,
+        (work.inputs, work.targets),
         name=work.name,
         epochs=work.epochs,
         lr=work.lr,
@@ -133,34 +153,37 @@ def nbtrain(work: Workload) -> Trained:
         seed=SEED,
         wait=False,
     )
+    paused = threading.Event()
     panel = Panel(run.history, run.send)
-    panel.widget._handle_custom_msg({"kind": "hello", "protocol": 1}, [])
-    panel._writer.flush()
-    begin = end = 0.0
 
     def changed() -> None:
-        nonlocal begin, end
         panel._writer.wake()
-        if not begin and run.history.state == "running":
-            begin = time.perf_counter()
-        if not end and run.history.step == work.steps:
-            end = time.perf_counter()
+        if run.history.state == "paused":
+            paused.set()
+        elif run.history.step == work.steps and not clock.seconds:
+            clock.stop()
 
     unsubscribe = registry.subscribe(changed)
+    run.send(m.Pause())
     gate.set()
+    paused.wait(WAIT_SECONDS)
+    panel.widget._handle_custom_msg({"kind": "hello", "protocol": 1}, [])
+    panel._writer.flush(WAIT_SECONDS)
+    clock.start()
+    run.send(m.Resume())
     run.wait(WAIT_SECONDS)
     unsubscribe()
     panel._writer.flush()
     panel._writer.remove(panel)
     panel.widget.close()
-    return Trained(model, end - begin)
+    return Trained(model, clock)
 
 
 OURS: dict[str, Method] = {"plain": plain, "limit": limit, "null": null, "nbtrain": nbtrain}
 
 
-def timed(method: Method, work: Workload) -> tuple[float, float]:
-    """Seconds a step, and the loss in the end."""
+def timed(method: Method, work: Workload) -> tuple[Clock, float]:
+    """How long ``method`` took, and the loss in the end."""
     gc.collect()
     trained = method(work)
-    return trained.seconds / work.steps, work.final_loss(trained.model)
+    return trained.clock, work.final_loss(trained.model)

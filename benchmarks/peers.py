@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-import time
 import warnings
 from importlib.util import find_spec
 from typing import Any
@@ -19,18 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from benchmarks.loops import Method, Trained
+from benchmarks.loops import Clock, Method, Trained
 from benchmarks.workloads import InOurOrder, Workload
-
-
-class Clock:
-    """The seconds between two moments that a library's callbacks tell of."""
-
-    def start(self, *_: Any, **__: Any) -> None:
-        self.begin = time.perf_counter()
-
-    def stop(self, *_: Any, **__: Any) -> None:
-        self.seconds = time.perf_counter() - self.begin
 
 
 def lightning(work: Workload) -> Trained:
@@ -68,7 +57,7 @@ def lightning(work: Workload) -> Trained:
         callbacks=[Timed()],
     )
     trainer.fit(Module(model), work.loader())
-    return Trained(model, clock.seconds)
+    return Trained(model, clock)
 
 
 def skorch(work: Workload) -> Trained:
@@ -104,7 +93,7 @@ def skorch(work: Workload) -> Trained:
         verbose=0,
     )
     net.fit(work.dataset(), None)
-    return Trained(net.module_, clock.seconds)
+    return Trained(net.module_, clock)
 
 
 def ignite(work: Workload) -> Trained:
@@ -117,7 +106,7 @@ def ignite(work: Workload) -> Trained:
     trainer.add_event_handler(Events.STARTED, clock.start)
     trainer.add_event_handler(Events.COMPLETED, clock.stop)
     trainer.run(work.loader(), max_epochs=work.epochs)
-    return Trained(model, clock.seconds)
+    return Trained(model, clock)
 
 
 def keras(work: Workload) -> Trained:
@@ -135,7 +124,7 @@ def keras(work: Workload) -> Trained:
     wrapped.compile(optimizer=keras_.optimizers.Adam(work.lr, epsilon=1e-8), loss=loss)
     timed = keras_.callbacks.LambdaCallback(on_train_begin=clock.start, on_train_end=clock.stop)
     wrapped.fit(work.loader(), epochs=work.epochs, verbose=0, callbacks=[timed])
-    return Trained(model, clock.seconds)
+    return Trained(model, clock)
 
 
 def hf(work: Workload) -> Trained:
@@ -190,7 +179,7 @@ def hf(work: Workload) -> Trained:
         trainer = Ordered(WithLoss(model), arguments, train_dataset=Samples(), callbacks=[Timed()])
         trainer.remove_callback(PrinterCallback)
         trainer.train()
-    return Trained(model, clock.seconds)
+    return Trained(model, clock)
 
 
 DRAWS_OTHERWISE = frozenset({"keras", "hf"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 from collections.abc import Sequence
@@ -13,11 +14,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was asked for: a quick form, a number of rounds, some rows only."""
+    """What was asked for: a quick form, a number of rounds, some rows only, no browser."""
 
     quick: bool = False
     rounds: int | None = None
     only: frozenset[str] = frozenset()
+    kernel_only: bool = False
 
     def wants(self, *names: str) -> bool:
         """Whether a row that goes by any of these names was asked for."""
@@ -63,13 +65,11 @@ def table(rows: Sequence[Row]) -> str:
 def write(rows: Sequence[Row], path: Path) -> None:
     """Write a list of ``{"name", "value", "unit"}``."""
     content = [{"name": r.name, "value": r.value, "unit": r.unit} for r in rows]
-    path.write_text(json.dumps(content, indent=1) + "\n")
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def machine() -> str:
     """The machine and the versions that the figures come from, in one line."""
-    import os
-
     versions = " ".join(f"{name} {metadata.version(name)}" for name in ("torch", "ipykernel"))
     return (
         f"{os.cpu_count()} cores {platform.machine()}, {platform.system()} {platform.release()}, "
