@@ -13,23 +13,25 @@ export class PanelView extends DOMWidgetView {
   render(): void {
     super.render();
     this.el.classList.add('nbt-panel');
-    this.el.addEventListener('focusin', ownKeys);
+    // Before the notebook's own listener, which is the document's.
+    window.addEventListener('keydown', this.ownKeys, true);
     this.root = createRoot(this.el);
     this.root.render(<Panel model={this.model} />);
   }
 
   remove(): this {
+    window.removeEventListener('keydown', this.ownKeys, true);
     this.root?.unmount();
     this.root = null;
     return super.remove() as this;
   }
-}
 
-/**
- * Give an element that takes the focus its keys. The notebook's shortcuts, such as Enter and
- * the arrows, match any focused element in a cell that is no text field, unless it says so
- * itself.
- */
-function ownKeys(event: FocusEvent): void {
-  (event.target as Element).setAttribute('data-lm-suppress-shortcuts', 'true');
+  /**
+   * Keep the panel's keys, such as Enter and the arrows, from the notebook, whose shortcuts
+   * match any focused element in a cell; letters with Ctrl or Cmd, as to save, are its own.
+   */
+  private readonly ownKeys = ({ key, ctrlKey, metaKey }: KeyboardEvent): void => {
+    const theirs = (ctrlKey || metaKey) && key.length === 1;
+    this.el.toggleAttribute('data-lm-suppress-shortcuts', !theirs);
+  };
 }

@@ -65,14 +65,6 @@ class Curve:
         return -(-self.seen // self.size)
 
     @property
-    def spread(self) -> float:
-        """The distance from the lowest value to the highest; 0 while there is none."""
-        if not self.count:
-            return 0.0
-        low, high = self._rows[4, : self.count].min(), self._rows[5, : self.count].max()
-        return float(max(high - low, 0.0))
-
-    @property
     def changed(self) -> bool:
         """Whether `changes` would give a block."""
         return self._dirty < self.count

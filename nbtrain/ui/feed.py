@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from nbtrain import messages as m
 from nbtrain.store.history import History
 from nbtrain.ui import charts
@@ -35,6 +37,7 @@ class Feed:
         self._figure: dict[str, Any] | None = None
         self._figure_charts: tuple[charts.Chart, ...] | None = None
         self._log_sent: tuple[int, Any] = (0, None)
+        self._scheduled, self._rates_seen = False, 0
 
     @property
     def charts(self) -> tuple[charts.Chart, ...]:
@@ -106,11 +109,10 @@ class Feed:
         h = self.history
         if h.branch != self._branch:
             self._branch, self._curves = h.branch, {}
+            self._scheduled, self._rates_seen = False, 0
         self._extend("lr")
-        rate = self._curves.get("lr")
-        self.view.charts = charts.arrange(
-            h.names, h.metrics, rate_varies=rate is not None and rate.spread > 0
-        )
+        self._scheduled = self._scheduled or self._rate_moved_by_itself()
+        self.view.charts = charts.arrange(h.names, h.metrics, rate_varies=self._scheduled)
         for chart in self.view.charts:
             for series in chart.series:
                 self._extend(series.name)
@@ -128,6 +130,21 @@ class Feed:
         steps = steps[curve.seen : count]
         x = self.history.epochs_of(steps) if unit(self.history) == "epoch" else steps
         curve.extend(x, values[curve.seen : count])
+
+    def _rate_moved_by_itself(self) -> bool:
+        """Whether the learning rate changed where nobody set it.
+
+        What was set is marked on every curve; a chart of its own would come up under the
+        hand that drags.
+        """
+        if "lr" not in self.history:
+            return False
+        rates, steps = self.history["lr"], self.history.steps("lr")
+        count, before = min(len(rates), len(steps)), max(self._rates_seen - 1, 0)
+        self._rates_seen = count
+        moved = steps[before + 1 : count][np.diff(rates[before:count]) != 0]
+        set_at = [(a.since, a.step + 1) for a in self.history.actions if a.knob == "lr"]
+        return any(not any(first < step <= last for first, last in set_at) for step in moved)
 
     def _drawn(self) -> list[str]:
         names = [series.name for chart in self.charts for series in chart.series]

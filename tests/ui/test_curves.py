@@ -87,15 +87,6 @@ def test_a_value_too_large_for_the_wire_is_a_gap() -> None:
     assert rows[3, 1] == 1.0
 
 
-def test_spread_tells_a_constant_series_from_one_that_varies() -> None:
-    curve = Curve()
-    assert curve.spread == 0
-    curve.extend([0, 1], [1e-3, 1e-3])
-    assert curve.spread == 0
-    curve.extend([2, 3], [np.nan, 1e-4])
-    assert curve.spread == pytest.approx(9e-4)
-
-
 def test_an_update_after_a_million_steps_costs_what_the_first_did() -> None:
     curve = Curve()
     curve.extend(np.arange(1_000_000), np.ones(1_000_000))

@@ -206,3 +206,24 @@ def test_traffic_and_time_stay_small_and_do_not_grow() -> None:
     assert late_bytes < 1024
     assert early_seconds < 2e-3
     assert late_seconds < 3 * early_seconds
+
+
+def test_a_rate_is_drawn_where_it_changes_by_itself() -> None:
+    history = started()
+    feed, browser = Feed(history), Browser()
+    browser.take(feed.snapshot())
+
+    def drawn(rate: float) -> bool:
+        step(history, lr=rate)
+        browser.take(feed.frame())
+        return any(chart["id"] == "lr" for chart in browser.view["charts"])
+
+    assert not drawn(3e-3)
+    applied(history, old=3e-3, new=1e-3, drag="d")
+    assert not drawn(1e-3)
+    applied(history, old=1e-3, new=2e-3, drag="d")
+    assert not drawn(2e-3)
+    applied(history, action="Undo", old=2e-3, new=3e-3, undoes="d")
+    assert not drawn(3e-3)
+    assert drawn(1e-4)
+    assert drawn(1e-4)
