@@ -1,0 +1,136 @@
+"""The panel narrow and wide, and used by the keyboard alone."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from playwright.sync_api import FloatRect, Locator, Page, expect
+
+from tests.browser.conftest import Open
+from tests.browser.panel import TRAIN, Panel, wait_until
+from tests.fixtures.browser import run_cell
+
+pytestmark = [pytest.mark.browser, pytest.mark.kernel]
+
+OVERFLOWING = """panel => [panel, ...panel.querySelectorAll('*')]
+    .filter(part => part.scrollWidth > part.clientWidth + 4 && part.clientWidth > 1)
+    .filter(part => !part.matches('input, .nbt-notes, .nbt-label, .nbt-hidden'))
+    .map(part => part.className || part.tagName)"""
+
+OUTSIDE = """panel => {
+    const edge = panel.getBoundingClientRect();
+    return [...panel.querySelectorAll('*')]
+        .filter(part => !part.matches('.nbt-hidden, option'))
+        .filter(part => {
+            const box = part.getBoundingClientRect();
+            return box.width > 0 && (box.left < edge.left - 1 || box.right > edge.right + 1);
+        })
+        .map(part => part.className || part.tagName);
+}"""
+
+FOCUSED = "document.activeElement.dataset.nbt ?? document.activeElement.className"
+
+
+def test_panel_fits_every_width(desk: Open, page: Page) -> None:
+    desk(["%load_ext nbtrain", TRAIN])
+    page.keyboard.press("Control+b")  # leaves the whole width to the notebook
+    run_cell(page, 0)
+    run_cell(page, 1)
+    panel = Panel(page)
+    panel.expect_state("running")
+    panel.expect_points("loss", 5)
+    stands = {1600: "beside", 1000: "beside", 800: "beside", 700: "below", 600: "below"}
+    for width, place in stands.items():
+        resize(panel, width)
+        wait_until(partial(controls_stand, panel, place), page)
+        wait_until(lambda: canvas_fits(panel), page)
+        assert panel.root.evaluate(OVERFLOWING) == [], width
+        assert panel.root.evaluate(OUTSIDE) == [], width
+    # A drag moves nothing but the curves and the knobs below it.
+    slider = panel.part("slider-lr")
+    before = slider.bounding_box()
+    panel.drag("lr", 0.7)
+    panel.answered("lr")
+    panel.expect_step(panel.step + 5)
+    assert slider.bounding_box() == before
+
+
+def box(part: Locator) -> FloatRect:
+    found = part.bounding_box()
+    assert found is not None
+    return found
+
+
+def resize(panel: Panel, width: int) -> None:
+    """Make the window as wide as lets the panel be ``width`` pixels wide."""
+    page = panel.root.page
+    assert page.viewport_size is not None
+    more = width - box(panel.root)["width"]
+    page.set_viewport_size({"width": round(page.viewport_size["width"] + more), "height": 900})
+    wait_until(lambda: abs(box(panel.root)["width"] - width) < 2, page)
+
+
+def controls_stand(panel: Panel, place: str) -> bool:
+    charts, controls = box(panel.part("charts")), box(panel.part("controls"))
+    if place == "below":
+        return controls["y"] >= charts["y"] + charts["height"] - 1
+    return controls["x"] >= charts["x"] + charts["width"] - 1
+
+
+def canvas_fits(panel: Panel) -> bool:
+    chart = panel.part("chart-loss")
+    canvas, plot = chart.locator("canvas").first, chart.locator(".nbt-plot")
+    return abs(box(canvas)["width"] - box(plot)["width"]) < 2
+
+
+def test_keyboard_alone_steers(desk: Open, page: Page) -> None:
+    book = desk(["%load_ext nbtrain", TRAIN])
+    run_cell(page, 0)
+    run_cell(page, 1)
+    panel = Panel(page)
+    panel.expect_state("running")
+    panel.expect_points("loss", 1)
+    panel.part("pause").focus()
+    order = [page.evaluate(FOCUSED)]
+    while order[-1] != "slider-lr":
+        page.keyboard.press("Tab")
+        order.append(page.evaluate(FOCUSED))
+        assert len(order) < 30, order
+    assert order == [
+        "pause", "one-step", "undo", "early-stop", "menu", "tab-curves",
+        "smooth-loss", "log-loss", "smooth-accuracy", "log-accuracy", "slider-lr",
+    ]  # fmt: skip
+    before = panel.value("lr")
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    wait_until(lambda: panel.value("lr") != before, page)
+    panel.answered("lr")
+    page.keyboard.press("Tab")
+    page.keyboard.type("0.002")
+    page.keyboard.press("Enter")
+    wait_until(lambda: panel.value("lr") == "2.0e-3", page)
+    panel.answered("lr")
+    panel.part("pause").focus()
+    page.keyboard.press("Enter")
+    panel.expect_state("paused")
+    panel.part("menu").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Escape")
+    expect(panel.part("menu")).to_be_focused()
+    actions = book.history("digits").actions
+    assert [(a.action, a.knob) for a in actions] == [("Set", "lr"), ("Set", "lr"), ("Pause", None)]
+    assert actions[1].new == 0.002
+
+    unnamed = panel.root.evaluate(
+        """panel => [...panel.querySelectorAll('button, input, select')].filter(control => {
+            const label = control.labels?.[0]?.textContent ?? '';
+            return !(control.getAttribute('aria-label') || label || control.textContent).trim();
+        }).map(control => control.outerHTML)"""
+    )
+    assert unnamed == []
+    expect(panel.root.get_by_role("slider", name="Learning rate")).to_have_count(1)
+    expect(panel.root.get_by_role("switch", name="Dropout on")).to_have_count(1)
+    expect(panel.root.get_by_role("button", name="Resume")).to_have_count(1)
+    expect(panel.root.get_by_role("progressbar", name="Training progress")).to_have_count(1)

@@ -1,0 +1,116 @@
+"""What goes wrong in a run is told in its panel, and the kernel lives on."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Open
+from tests.browser.panel import TRAIN, Panel, wait_until
+from tests.fixtures.browser import run_cell
+
+pytestmark = [pytest.mark.browser, pytest.mark.kernel]
+
+FAILING = """%%train failing --epochs 3
+import torch
+from torch import nn
+
+model = nn.Linear(4, 2)
+data = torch.randn(64, 4)
+
+def training_step(model, batch):
+    hidden = model(batch)
+    return my_loss(hidden)
+
+def my_loss(hidden):
+    return hidden @ torch.zeros(7)
+"""
+
+BAD_ROW = """%%train exploding --epochs 200 --pace 50 --optimizer sgd --lr 1e-3 --val-split off
+import torch
+from torch import nn
+
+X = torch.randn(256, 8)
+data = X, X.sum(1, keepdim=True)
+X[100] = 3e38
+model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 1))
+nn.init.ones_(model[0].weight)  # or the infinities of that row may cancel
+"""
+
+
+def test_failing_step_shows_the_users_traceback(desk: Open, page: Page) -> None:
+    book = desk(["%load_ext nbtrain", FAILING, "print(type(failing.error).__name__)"])
+    run_cell(page, 0)
+    run_cell(page, 1)
+    panel = Panel(page)
+    panel.expect_state("failed")
+    expect(panel.part("error")).to_contain_text("size mismatch")
+    traceback = panel.part("traceback")
+    expect(traceback).to_contain_text("return my_loss(hidden)")
+    expect(traceback).to_contain_text("return hidden @ torch.zeros(7)")
+    assert "nbtrain/" not in traceback.inner_text()
+    expect(run_cell(page, 2)).to_have_text("RuntimeError", timeout=10_000)
+    history = book.history("failing")
+    assert history.outcome == "failed" and history.error is not None
+
+
+def test_numbers_that_fail_pause_the_run(desk: Open, page: Page) -> None:
+    steep = (
+        BAD_ROW.replace("exploding", "steep")
+        .replace("X[100] = 3e38", "")
+        .replace("nn.ReLU(), ", 4 * "nn.Linear(16, 16), ")
+    )
+    book = desk(["%load_ext nbtrain", BAD_ROW, steep])
+    run_cell(page, 0)
+    run_cell(page, 1)
+    panel = Panel(page)
+    panel.expect_state("paused")
+    notice = panel.root.locator('[data-nbt^="notice-"]')
+    expect(notice).to_contain_text("Linear '0'")
+    stood = panel.step
+    panel.click("resume")
+    panel.expect_step(stood + 1)
+    panel.expect_state("paused")
+    assert book.history("exploding").step == panel.step
+    panel.click("early-stop")
+    panel.expect_state("early-stopped")
+
+    # The same by a learning rate that is far too large.
+    run_cell(page, 2)
+    panel = Panel(page, 1)
+    panel.expect_state("running")
+    panel.expect_step(5)
+    field = panel.part("field-lr")
+    field.fill("1000")
+    field.press("Enter")
+    panel.expect_state("paused")
+    notice = panel.root.locator('[data-nbt^="notice-"]')
+    expect(notice).to_contain_text("Linear '")
+    expect(notice).to_contain_text("Lower the learning rate")
+    field.fill("1e-4")
+    field.press("Enter")
+    wait_until(lambda: panel.value("lr") == "1.0e-4", page)
+    assert panel.answered("lr") == panel.step == book.history("steep").step
+
+
+def test_both_runs_of_a_cell_that_ran_again_are_kept(desk: Open, page: Page) -> None:
+    book = desk(["%load_ext nbtrain", TRAIN])
+    run_cell(page, 0)
+    run_cell(page, 1)
+    panel = Panel(page)
+    panel.expect_state("running")
+    panel.expect_step(5)
+    name = panel.part("name")
+    expect(name).to_have_attribute("title", "digits@1")
+    run_cell(page, 1)
+    expect(name).to_have_attribute("title", "digits@2", timeout=30_000)
+    panel.expect_state("running")
+    old = book.history("digits@1")
+    assert old.outcome == "stopped"
+    expect(panel.part("notice-replaces")).to_contain_text("Keep both")
+    panel.part("notice-button").click()
+    wait_until(lambda: book.history("digits@1").state == "running", page)
+    stood = old.step
+    wait_until(lambda: book.history("digits@1").step > stood, page)
+    panel.expect_state("running")
+    panel.expect_step(panel.step + 5)
