@@ -119,10 +119,15 @@ MODELS: dict[str, tuple[Any, dict[str, Any]]] = {
 }
 
 
-def trained(kind: str, **more: Any) -> Run:
-    make, settings = MODELS[kind]
+def made(kind: str) -> nn.Module:
+    """The same model every time. Its cell has the main thread, so nobody draws beside it."""
     with seeded(5):
-        model = make()
+        return MODELS[kind][0]()
+
+
+def trained(kind: str, model: nn.Module | None = None, **more: Any) -> Run:
+    settings = MODELS[kind][1]
+    model = made(kind) if model is None else model
     return done(model, classes(96), seed=5, epochs=4, name=kind, **settings, **more)
 
 
@@ -157,9 +162,10 @@ def test_two_runs_of_one_spec_are_equal_whatever_else_goes_on(kind: str) -> None
     assert fingerprint(again.model) == before
     assert again.spec == alone.spec
 
+    model = made(kind)
     with others_draw():
         beside = begin(mlp(), classes(96), name="beside", epochs=100_000, share=True)
-        disturbed = trained(kind)
+        disturbed = trained(kind, model)
         assert beside.live
         beside.stop()
     assert fingerprint(disturbed.model) == before
@@ -178,11 +184,9 @@ def test_a_run_leaves_the_global_generators_alone(kind: str) -> None:
 @pytest.mark.parametrize("kind", MODELS)
 def test_looking_pausing_and_pace_change_nothing(kind: str) -> None:
     plain = fingerprint(trained(kind, pace=100_000.0).model)
-    make, settings = MODELS[kind]
-    with seeded(5):
-        model = make()
+    settings = MODELS[kind][1]
     gate = Gate()
-    run = begin(model, classes(96), seed=5, epochs=4, name=kind, pace=200.0, **settings)
+    run = begin(made(kind), classes(96), seed=5, epochs=4, name=kind, pace=200.0, **settings)
     run.pause()
     run.evaluate()
     run.model(torch.zeros(2, 4))

@@ -76,9 +76,12 @@ def test_what_a_job_held_is_let_go() -> None:
     gate.set()
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_job_that_raises_does_not_hold_up_those_behind_it() -> None:
+def test_a_job_that_raises_does_not_hold_up_those_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     trainer, gate, end = Trainer("cpu"), threading.Event(), threading.Event()
+    told = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: told.set())
 
     def broken() -> None:
         gate.wait(PATIENCE)
@@ -88,6 +91,7 @@ def test_a_job_that_raises_does_not_hold_up_those_behind_it() -> None:
     trainer.submit("next", end.set)
     gate.set()
     assert end.wait(PATIENCE)
+    assert told.wait(PATIENCE)
     again = threading.Event()
     trainer.submit("again", again.set)
     assert again.wait(PATIENCE)
