@@ -108,7 +108,7 @@ class _Notebook:
             # Let the panels draw the end, before whoever executes the cell goes on and away.
             writer: Any = sys.modules.get("nbtrain.ui.writer")
             if writer is not None:
-                writer.writer.flush()
+                writer.flush()
 
 
 class _Terminal:

@@ -65,7 +65,7 @@ class PlainPanel:
         self.widget = ipywidgets.VBox()
         self._send = send
         self._route = route
-        self._writer = writer or writers.writer
+        self._writer = writer or writers.painter
         self._head, self._notices = ipywidgets.HTML(), ipywidgets.HTML()
         self._image = ipywidgets.Image(format="png", layout={"max_width": "100%"})
         self._image.layout.display = "none"

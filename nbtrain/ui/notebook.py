@@ -8,9 +8,9 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from nbtrain import messages as m
 from nbtrain.runs import registry
+from nbtrain.ui import writer
 from nbtrain.ui.fallback import PlainPanel, needed
 from nbtrain.ui.panel import Panel
-from nbtrain.ui.writer import writer
 
 if TYPE_CHECKING:
     from nbtrain.runs.run import Run

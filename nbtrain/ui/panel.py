@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -15,18 +14,12 @@ from nbtrain import messages as m
 from nbtrain import wire
 from nbtrain.errors import NbtrainError, UsageError
 from nbtrain.store.history import History
-from nbtrain.ui import picture
 from nbtrain.ui import writer as writers
 from nbtrain.ui.feed import Feed
-from nbtrain.ui.place import Place
+from nbtrain.ui.pictures import Pictures
 
 FRONT_END: Final = "^0.1.0"
 """The versions of the front-end part that this panel can talk to."""
-
-MOST_PLACES: Final = 4
-"""Outputs of one run that get fresh pictures: those shown last."""
-
-_log = logging.getLogger("nbtrain.ui")
 
 
 class PanelWidget(ipywidgets.DOMWidget):  # type: ignore[misc]
@@ -81,26 +74,27 @@ class Panel:
         self._asked = threading.Event()
         self._viewed = False
         self._sequence = 0
-        self._places: tuple[Place, ...] = ()
+        self._pictures = Pictures(history, self.widget.model_id, live=live)
         # The cell that made the panel is the one that its messages belong to.
         self._context = contextvars.copy_context()
         self._writer.add(self)
+        # A test's writer draws everything; the kernel has one for frames and one for pictures.
+        self._painter = writer or writers.painter
+        self._painter.add(self._pictures)
 
     def show(self) -> None:
         """Display the panel under the cell that runs; it may be shown at several places."""
-        place = Place(self.history)
-        place.publish(self.display_bundle(), update=False)
-        self._places = (*self._places, place)[-MOST_PLACES:]
-        self._writer.wake()
+        self._pictures.show()
+        self._painter.wake()
 
     _ipython_display_ = show
 
     def display_bundle(self, drawn: bytes | None = None) -> dict[str, Any]:
         """The panel in every form that a front end may know, with the picture ``drawn``."""
-        return picture.bundle(self.history, self.widget.model_id, drawn)
+        return self._pictures.bundle(drawn)
 
     def draw(self, now: float) -> float | None:
-        """Send what changed, and the picture when it is time. See `writer.Drawable`."""
+        """Send what changed. See `writer.Drawable`."""
         return self._context.run(self._draw, now)
 
     def _draw(self, now: float) -> float | None:
@@ -112,24 +106,11 @@ class Panel:
             message = self.feed.frame()
             if message is not None:
                 self._post(*message)
-        due = [place.draw(now, self._redraw) for place in self._places]
-        return min((at for at in due if at is not None), default=None)
+        return None
 
     def _post(self, content: dict[str, Any], buffers: list[bytes]) -> None:
         self._sequence += 1
         self.widget.send({**content, "seq": self._sequence}, buffers)
-
-    def _redraw(self) -> dict[str, Any]:
-        feed, drawn = self.feed, None
-        feed.read()
-        if feed.curves:
-            try:
-                drawn = picture.png(self.history, feed.charts, feed.curves)
-            # Matplotlib follows the user's own settings and fonts, so it may raise anything
-            # (TeX that is not installed); the live panel and the table need no picture.
-            except Exception:  # noqa: BLE001
-                _log.warning("the picture of %s cannot be drawn", self.history.name, exc_info=True)
-        return self.display_bundle(drawn)
 
     def _receive(self, _: Any, content: Any, buffers: Any) -> None:
         """Take a message of the browser; on whichever thread the kernel hands it over."""

@@ -164,3 +164,17 @@ class Writer:
 
 writer: Final = Writer()
 """The writer of this kernel."""
+
+painter: Final = Writer(stuck=120.0)
+"""Draws what takes longer than a frame may: the pictures for the saved notebook."""
+
+
+def wake() -> None:
+    """Say that something changed. Any thread; never blocks, never raises."""
+    writer.wake()
+    painter.wake()
+
+
+def flush(timeout: float = 10.0) -> bool:
+    """Wait until all that changed before this call is drawn; False after ``timeout``."""
+    return writer.flush(timeout) and painter.flush(timeout)

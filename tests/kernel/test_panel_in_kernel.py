@@ -163,7 +163,7 @@ def test_a_click_reaches_the_run_while_a_cell_is_busy(raw_kernel: RawKernel) -> 
     kernel.wait_for(lambda m: custom(m, "frame"))
     kernel.client.execute(
         f"begin = time.time()\nwhile not commands and time.time() - begin < {WAIT}: pass\n"
-        "print('obeyed', [c.id for c in commands])\nstopped.set()"
+        "print(f'obeyed {[c.id for c in commands]}')\nstopped.set()"
     )
     kernel.wait_for(lambda m: m["msg_type"] == "execute_input")
     kernel.tell(comm, {"kind": "command", "command": {"kind": "Stop", "id": "c1"}}, subshell)
