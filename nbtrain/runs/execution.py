@@ -68,6 +68,8 @@ class Execution:
         self.settled = threading.Event()
         """Set once the commands to the finished run have ended it again or woken it."""
         self._writing = threading.RLock()
+        self._still = threading.Lock()
+        """Held while a model that nobody trains is looked at, and while training begins."""
         self._answers: dict[str, Callable[[], None]] = {}
         self._lines: list[m.Logged] = []
         self._said: set[str] = set()
@@ -197,7 +199,8 @@ class Execution:
 
     def _begin(self) -> None:
         run, device = self.folder.id, self.device
-        self._emit(m.Starting(run=run, device=str(device), device_name=devices.name_of(device)))
+        with self._still:
+            self._emit(m.Starting(run=run, device=str(device), device_name=devices.name_of(device)))
         with capture(self._log), self.training.draws.here(), self.ownership.here():
             try:
                 self._emit(self.training.start(self.inbox))
@@ -303,7 +306,9 @@ class Execution:
     def _obey_after_the_end(self, commands: tuple[m.Command, ...]) -> None:
         with capture(self._log), self.training.draws.here(), self.ownership.here():
             try:
-                if self._wakes(commands):
+                with self._still:
+                    wakes = self._wakes(commands)
+                if wakes:
                     self.settled.set()
                     self._train()
                 else:
@@ -395,13 +400,17 @@ class Execution:
     def _between_steps(self, function: Callable[[], Any]) -> Any:
         """``function()`` where the model stands still; on the asker's thread if nobody
         trains it."""
-        if self.history.state not in ("running", "paused", "starting") or self.trainer.here():
+        if self.trainer.here():
             return function()
-        future = self.inbox.between_steps(function)
-        while not wait([future], timeout=0.05).done:
-            if self.ended.is_set() and not future.done():
-                # It ended meanwhile: nobody will come to answer.
-                return function()
+        future = None
+        while future is None or not wait([future], timeout=0.05).done:
+            # Before the start, after the end, and where it ended meanwhile so that nobody
+            # will come to answer: the trainer cannot begin while we hold the lock.
+            with self._still:
+                if self.history.state not in ("running", "paused", "starting"):
+                    return function()
+            if future is None:
+                future = self.inbox.between_steps(function)
         return future.result()
 
     def _snapshot(self) -> nn.Module:

@@ -209,3 +209,27 @@ def test_a_cell_in_pure_python_is_noticed_and_the_notice_taken_back() -> None:
     run.stop("last")
     run.wait(PATIENCE)
     assert spun
+
+
+def test_a_model_is_not_looked_at_while_its_run_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of a queued run's model holds its start up, so that it is never half moved."""
+    gate, copying, go_on = Gate(1), threading.Event(), threading.Event()
+    first = begin(name="first", training_step=gate)
+    gate.arrive()
+
+    class Slow(nn.Sequential):
+        def __deepcopy__(self, memo: Any) -> Any:
+            copying.set()
+            assert go_on.wait(PATIENCE)
+            return network()
+
+    second = begin(Slow(*network()), name="second")
+    thread = threading.Thread(target=lambda: second.model)
+    thread.start()
+    assert copying.wait(PATIENCE)
+    gate.open.set()
+    first.wait(PATIENCE)
+    assert second.history.state == "queued"
+    go_on.set()
+    thread.join(PATIENCE)
+    assert second.wait(PATIENCE).state == "completed"
