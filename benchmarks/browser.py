@@ -64,10 +64,10 @@ def _measure(page: Any, url: str, folder: Path, frames: int) -> list[float]:
     page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.ready")
     session = page.context.new_cdp_session(page)
     session.send("Performance.enable", {"timeDomain": "threadTicks"})
-    for moment in ("viewed", *(f"done-{turn}" for turn in range(ROUNDS))):
-        (folder / moment).unlink(missing_ok=True)
+    for turn in range(ROUNDS):
+        (folder / f"done-{turn}").unlink(missing_ok=True)
     page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
-    _wait(page, folder / "viewed")
+    page.wait_for_selector(".jp-OutputArea canvas", timeout=1000 * START_SECONDS)
     page.wait_for_timeout(1000 * SETTLE_SECONDS)  # the first picture is not a frame
     begin, idle_from = _busy(session), time.monotonic()
     page.wait_for_timeout(1000 * SETTLE_SECONDS)
@@ -106,21 +106,20 @@ def show(size: int, frames: int, folder: str) -> None:
     for ``frames`` frames."""
     from benchmarks.histories import Growing
     from nbtrain.ui.panel import Panel
+    from nbtrain.ui.writer import writer
 
     growing, place = Growing(size), Path(folder)
     panel = Panel(growing.history, lambda command: None)
     panel.show()
 
     def train() -> None:
-        _until(lambda: panel._viewed)
-        (place / "viewed").touch()
         for turn in range(ROUNDS):
             _until((place / f"go-{turn}").exists)
             for _ in range(frames):
                 growing.frame()
-                panel._writer.wake()
-                time.sleep(panel._writer.frame * 1.05)
-            panel._writer.flush()
+                writer.wake()
+                time.sleep(writer.frame * 1.05)
+            writer.flush()
             (place / f"done-{turn}").touch()
 
     threading.Thread(target=train, daemon=True).start()

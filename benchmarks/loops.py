@@ -23,6 +23,7 @@ from nbtrain.engine.training import Training
 from nbtrain.runs import registry
 from nbtrain.runs.train import train
 from nbtrain.ui.panel import Panel
+from nbtrain.ui.writer import writer
 
 CPU = torch.device("cpu")
 WAIT_SECONDS = 600.0
@@ -157,7 +158,7 @@ def nbtrain(work: Workload) -> Trained:
     panel = Panel(run.history, run.send)
 
     def changed() -> None:
-        panel._writer.wake()
+        writer.wake()
         if run.history.state == "paused":
             paused.set()
         elif run.history.step == work.steps and not clock.seconds:
@@ -168,13 +169,13 @@ def nbtrain(work: Workload) -> Trained:
     gate.set()
     paused.wait(WAIT_SECONDS)
     panel.widget._handle_custom_msg({"kind": "hello", "protocol": 1}, [])
-    panel._writer.flush(WAIT_SECONDS)
+    writer.flush(WAIT_SECONDS)
     clock.start()
     run.send(m.Resume())
     run.wait(WAIT_SECONDS)
     unsubscribe()
-    panel._writer.flush()
-    panel._writer.remove(panel)
+    writer.flush()
+    writer.remove(panel)
     panel.widget.close()
     return Trained(model, clock)
 
