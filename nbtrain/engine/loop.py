@@ -51,7 +51,7 @@ class Loop:
         optimizer, parameters = t.optimizer, t.parameters
         values, schedule, recorder = t.knobs.values, t.schedule, t.recorder
         draws, finite, scaler, buffers = t.draws, t.finite, t.scaler, self._buffers
-        update, clear = update_of(optimizer), clearing(optimizer, parameters)
+        update, clear = update_of(optimizer), clearing(optimizer, task.model.parameters())
         trial = p.step
         t.tick()
         self.point(control.decide(p.step))
