@@ -28,10 +28,13 @@ export class PanelView extends DOMWidgetView {
 
   /**
    * Keep the panel's keys, such as Enter and the arrows, from the notebook, whose shortcuts
-   * match any focused element in a cell; letters with Ctrl or Cmd, as to save, are its own.
+   * match any focused element in a cell unless it says so itself; letters with Ctrl or Cmd,
+   * as to save, are the notebook's own.
    */
-  private readonly ownKeys = ({ key, ctrlKey, metaKey }: KeyboardEvent): void => {
-    const theirs = (ctrlKey || metaKey) && key.length === 1;
-    this.el.toggleAttribute('data-lm-suppress-shortcuts', !theirs);
+  private readonly ownKeys = ({ target, key, ctrlKey, metaKey }: KeyboardEvent): void => {
+    if (target instanceof Element && this.el.contains(target)) {
+      const theirs = (ctrlKey || metaKey) && key.length === 1;
+      target.toggleAttribute('data-lm-suppress-shortcuts', !theirs);
+    }
   };
 }
