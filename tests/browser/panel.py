@@ -92,6 +92,8 @@ class Panel:
 
     def answered(self, knob: str) -> int:
         """Wait until the run has applied what a knob was asked for; gives the step it names."""
+        unsure = self.part(f"knob-{knob}").locator("[data-unsure]")
+        expect(unsure).to_have_attribute("data-unsure", "false", timeout=1000 * SECONDS)
         answer = self.part(f"answer-{knob}")
         expect(answer).to_have_attribute("data-kind", "applied", timeout=1000 * SECONDS)
         return step_in(answer.inner_text())
@@ -141,5 +143,5 @@ def open_as_html(page: Page, notebook: Path) -> None:
     command = [sys.executable, "-m", "nbconvert", "--to", "html", "--log-level=ERROR"]
     subprocess.run([*command, str(notebook)], check=True)
     # Its template asks for MathJax and RequireJS.
-    page.route("https://**", lambda route: route.fulfill(body=""))
+    page.route(re.compile("^https:"), lambda route: route.fulfill(body=""))
     page.goto(notebook.with_suffix(".html").as_uri())

@@ -49,6 +49,7 @@ def test_panel_fits_every_width(desk: Open, page: Page) -> None:
         assert panel.root.evaluate(OUTSIDE) == [], width
     # A drag moves nothing but the curves and the knobs below it.
     slider = panel.part("slider-lr")
+    slider.scroll_into_view_if_needed()
     before = slider.bounding_box()
     panel.drag("lr", 0.7)
     panel.answered("lr")
