@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -25,6 +25,7 @@ from nbtrain.runs.train import train
 from nbtrain.ui.panel import Panel
 from nbtrain.ui.writer import writer
 
+T = TypeVar("T")
 CPU = torch.device("cpu")
 WAIT_SECONDS = 600.0
 
@@ -34,6 +35,11 @@ class Clock:
     time of all threads of this process, which says the same on a machine that is busy."""
 
     seconds = processor = 0.0
+    aside = 0.0
+    """Processor time of it that went to drawing the panel and to writing down what happened."""
+
+    def __init__(self) -> None:
+        self._begin = 0.0, 0.0
 
     def start(self, *_: Any, **__: Any) -> None:
         """Called before the first step."""
@@ -43,6 +49,18 @@ class Clock:
         """Called after the last step."""
         self.seconds = time.perf_counter() - self._begin[0]
         self.processor = time.process_time() - self._begin[1]
+
+    def counting(self, function: Callable[..., T]) -> Callable[..., T]:
+        """``function``, with its processor time counted as `aside` while the clock runs."""
+
+        def counted(*arguments: Any) -> T:
+            begin = time.thread_time()
+            result = function(*arguments)
+            if self._begin[0] and not self.seconds:
+                self.aside += time.thread_time() - begin
+            return result
+
+        return counted
 
 
 @dataclass(frozen=True)
@@ -156,6 +174,9 @@ def nbtrain(work: Workload) -> Trained:
     )
     paused = threading.Event()
     panel = Panel(run.history, run.send)
+    panel.draw = clock.counting(panel.draw)  # type: ignore[method-assign]
+    inbox = run._execution.inbox
+    inbox.emit = clock.counting(inbox.emit)
 
     def changed() -> None:
         writer.wake()

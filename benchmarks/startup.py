@@ -2,7 +2,10 @@
 
 The median of several processes, each of which has imported IPython and nothing else. No
 process may have imported torch afterwards. ``/cpu`` is the processor time, which says the same
-on a machine that does other things besides. Figures: docs/performance.md.
+on a machine that does other things besides.
+
+Last figures, on two busy cores of an AMD EPYC: 72 ms of processor time, and 66 ms passed while
+nothing else ran. See docs/performance.md.
 """
 
 from __future__ import annotations

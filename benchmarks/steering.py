@@ -7,7 +7,8 @@ steps. The effect is when the run says `Applied`, read from the journal on disk 
 Python, so that the trainer gets a fraction of the interpreter and its steps take longer:
 ``step`` is the mean step meanwhile, and the budget is one step and 100 ms.
 
-Figures: docs/performance.md.
+Last figures, on two busy cores of an AMD EPYC with ipykernel 7.4: idle 6 ms (nine in ten within
+14), busy 24 ms (80), with steps of 7 and 29 ms. See docs/performance.md.
 """
 
 from __future__ import annotations

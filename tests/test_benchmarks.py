@@ -36,7 +36,7 @@ def test_loop_trains_the_same_in_every_row(tmp_path: Path) -> None:
         assert values[f"{network}/plain"] == 1.0
         for row in ("limit", "null", "nbtrain", "of_limit", "of_limit/cpu"):
             assert values[f"{network}/{row}"] > 0
-        assert {f"{network}/cost", f"{network}/cost/cpu"} < values.keys()
+        assert {f"{network}/cost{way}" for way in ("", "/cpu", "/counted")} < values.keys()
 
 
 def test_loop_measures_only_what_was_asked_for(tmp_path: Path) -> None:
