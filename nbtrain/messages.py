@@ -216,7 +216,9 @@ class Applied(Happened):
     """A command took effect after step ``step``, before the next one.
 
     ``command`` is its id, ``action`` its type. For a `Set` or an `Undo`, ``knob``, ``old``
-    and ``new`` say what changed. ``undoes`` names the action that an undo put back.
+    and ``new`` say what changed, and ``knobs`` holds every other knob that changed with it,
+    as a layer's rate does with the rate of all. ``undoes`` names the action that an undo put
+    back.
     """
 
     command: str
@@ -228,6 +230,7 @@ class Applied(Happened):
     drag: str | None = None
     undoes: str | None = None
     note: str | None = None
+    knobs: dict[str, Value] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,6 +167,7 @@ export interface Applied extends Happened {
   drag?: string;
   undoes?: string;
   note?: string;
+  knobs: Record<string, boolean | number | NonFinite | string | Record<string, number | NonFinite> | null>;
 }
 
 /** A command was not obeyed, and why. */

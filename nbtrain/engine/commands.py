@@ -8,6 +8,7 @@ from typing import Any
 
 from nbtrain import messages as m
 from nbtrain.engine.control import Control
+from nbtrain.engine.knobs import DropoutState
 from nbtrain.engine.training import Training
 from nbtrain.errors import CommandRejected
 
@@ -19,6 +20,7 @@ class Action:
     id: str
     knob: str
     old: m.Value
+    dropout: DropoutState
     undone: bool = False
 
 
@@ -157,12 +159,19 @@ class Commands:
             if command.sequence < t.newest.get(key, 0):
                 raise CommandRejected("superseded: a newer value from the same place acted already")
             t.newest[key] = command.sequence
+        dropout = t.knobs.dropout.state
         old, new, note = t.knobs.set(command.knob, command.value, command.schedule)
         action_id = command.drag or command.id
         if not any(action.id == action_id for action in t.actions):
-            t.actions.append(Action(action_id, _full_name(command.knob), old))
+            t.actions.append(Action(action_id, _full_name(command.knob), old, dropout))
         self._applied(
-            command, knob=_full_name(command.knob), old=old, new=new, drag=command.drag, note=note
+            command,
+            knob=_full_name(command.knob),
+            old=old,
+            new=new,
+            drag=command.drag,
+            note=note,
+            knobs=t.knobs.moved,
         )
 
     def _undo(self, command: m.Undo) -> None:
@@ -177,10 +186,18 @@ class Commands:
                 raise CommandRejected("that action is not one that can be undone")
             if action.undone:
                 raise CommandRejected("that action was undone already")
-        value: m.Value = "off" if action.old is None else action.old
-        old, new, note = self.training.knobs.set(action.knob, value)
+        knobs = self.training.knobs
+        old, new, note = knobs.undo(action.knob, action.old, action.dropout)
         action.undone = True
-        self._applied(command, knob=action.knob, old=old, new=new, undoes=action.id, note=note)
+        self._applied(
+            command,
+            knob=action.knob,
+            old=old,
+            new=new,
+            undoes=action.id,
+            note=note,
+            knobs=knobs.moved,
+        )
 
     def _pause(self, command: m.Pause) -> None:
         if self.training.request.paused:

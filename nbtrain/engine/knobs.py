@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Changed = tuple[Value, Value, str | None]
 """Old value, new value, and a note for the user or None."""
 
+DropoutState = tuple[dict[str, float], bool]
+"""The rate of each dropout layer, and whether dropout is on."""
+
 
 class Knobs:
     """Every knob's value, and the way each takes effect on a `Training`."""
@@ -38,6 +41,8 @@ class Knobs:
             self.values["batch_size"] = training.task.data.train.batch_size
         self._decay_shares = optimizers.decay_shares(training.optimizer)
         self._put_dropout()
+        self.moved: dict[str, Value] = {}
+        """What the latest change moved besides the knob it was for."""
 
     def _put_dropout(self) -> None:
         self.values["dropout"] = self.dropout.value
@@ -73,6 +78,41 @@ class Knobs:
         self, name: str, value: Value, schedule: Literal["rebase", "hold"] = "rebase"
     ) -> Changed:
         """Set a knob from here. Raises `CommandRejected` with the reason why not."""
+        before = dict(self.values)
+        changed = self._set(name, value, schedule)
+        self._note_moved(before, name)
+        return changed
+
+    def undo(self, name: str, old: Value, dropout: DropoutState) -> Changed:
+        """Put ``old`` back, and of dropout the rates and the switch as ``dropout`` has them.
+
+        Raises `CommandRejected` with the reason why not.
+        """
+        layer = name.removeprefix("dropout.")
+        if name == "dropout":
+            rates, on = dropout
+        elif layer != name:
+            # A switch that went on with the layer goes off again with it.
+            rates = {**self.dropout.rates, layer: dropout[0][layer]}
+            on = self.dropout.on and dropout[1]
+        else:
+            return self.set(name, "off" if old is None else old)
+        before = dict(self.values)
+        self.dropout.put_back(rates, on)
+        self.training.draws.unsure = True
+        self._put_dropout()
+        self._note_moved(before, name)
+        return before[name], self.values[name], None
+
+    def _note_moved(self, before: dict[str, Any], name: str) -> None:
+        own = name if name.startswith("dropout.") else options.knob(name).name
+        self.moved = {
+            other: value
+            for other, value in self.values.items()
+            if other != own and (other not in before or before[other] != value)
+        }
+
+    def _set(self, name: str, value: Value, schedule: Literal["rebase", "hold"]) -> Changed:
         try:
             knob = options.knob(name)
             checked = knob.check(value)
@@ -199,6 +239,16 @@ class Dropout:
             self.on = True
 
     @property
+    def state(self) -> DropoutState:
+        """The rate of each layer, also while off, and the switch."""
+        return dict(self.rates), self.on
+
+    def put_back(self, rates: dict[str, float], on: bool) -> None:
+        """Make ``rates`` and the switch what they were."""
+        self.rates, self.on = dict(rates), on
+        self._put()
+
+    @property
     def value(self) -> Value:
         """0 when off, the common rate when on, or each layer's where they differ."""
         if not self.on or not self.rates:
@@ -224,6 +274,9 @@ class Dropout:
         else:
             self.rates = dict.fromkeys(self.rates, float(value))
             self.on = True
+        self._put()
+
+    def _put(self) -> None:
         for name, (module, attribute) in self._layers.items():
             setattr(module, attribute, self.rates[name] if self.on else 0.0)
 

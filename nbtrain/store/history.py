@@ -37,6 +37,10 @@ class Best:
     epoch: float
     metrics: Mapping[str, float]
 
+    def __repr__(self) -> str:
+        metrics = ", ".join(f"{name} {value:.3g}" for name, value in self.metrics.items())
+        return f"step {self.step}, epoch {self.epoch:.4g}: {metrics}"
+
 
 @dataclass(frozen=True, slots=True)
 class Curve:
@@ -218,6 +222,17 @@ class History:
         self.step, self.samples, self.updates = event.step, event.samples[-1], event.updates
         self.seconds, self.total_steps = event.seconds[1], event.total_steps
         self.gauges = {**self.gauges, **event.gauges}
+        if "lr" in event.series and "lr" in self.knobs:
+            self._follow_rate(self._training.rows.series["lr"][-1])
+
+    def _follow_rate(self, rate: Any) -> None:
+        """Keep the learning rate what a scheduler makes it."""
+        known = self.knobs["lr"]
+        with np.errstate(over="ignore"):
+            same = isinstance(known, float) and rate.dtype.type(known) == rate
+        if not same and math.isfinite(rate):
+            # The shortest number with these bits: 0.003 and not 0.003000000026077032.
+            self.knobs = {**self.knobs, "lr": float(str(rate))}
 
     def _validated(self, event: m.Validated) -> None:
         if not self._validation.room_for(event.metrics):
@@ -240,7 +255,7 @@ class History:
 
     def _applied(self, event: m.Applied) -> None:
         if event.knob is not None:
-            self.knobs = {**self.knobs, event.knob: event.new}
+            self.knobs = {**self.knobs, **event.knobs, event.knob: event.new}
             if event.knob == "early_stop":
                 self.monitor = event.new if isinstance(event.new, str) else self._first_monitor
         self.answers.add(event)

@@ -100,6 +100,29 @@ def test_dropout_is_set_and_undone(
     assert run.history.knobs["dropout.3"] == 0.5
 
 
+@pytest.mark.parametrize(
+    "commands",
+    [
+        [m.Set(knob="dropout.1", value=0.6)],
+        [m.Set(knob="dropout", value=0.1)],
+        [m.Set(knob="dropout", value="off"), m.Set(knob="dropout.1", value=0.6)],
+        [m.Set(knob="dropout", value="off"), m.Set(knob="dropout.1", value=0.6), m.Undo()],
+        [m.Set(knob="dropout.1", value=0.6), m.Set(knob="dropout", value="off"), m.Undo()],
+        [m.Set(knob="dropout", value="off"), m.Set(knob="dropout", value=0.2), m.Undo()],
+    ],
+)
+def test_the_history_knows_every_rate_that_a_command_changed(commands: list[Any]) -> None:
+    run = run_loop(two(), classes(40), list(enumerate(commands)), epochs=1, batch_size=8)
+    assert run.history.knobs == run.training.knobs.values
+
+
+def test_undoing_a_layer_switches_dropout_off_again() -> None:
+    commands = [m.Set(knob="dropout", value="off"), m.Set(knob="dropout.1", value=0.6), m.Undo()]
+    run = run_loop(two(), classes(40), list(enumerate(commands)), epochs=1, batch_size=8)
+    assert (run.model[1].p, run.model[3].p) == (0.0, 0.0)
+    assert run.training.knobs.dropout.rates == {"1": 0.1, "3": 0.5}
+
+
 def test_dropout_off_then_on() -> None:
     run = run_loop(
         two(),

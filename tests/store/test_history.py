@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import math
 import threading
+from array import array
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -185,6 +187,34 @@ def test_the_watched_metric_follows_its_knob() -> None:
     assert history.monitor == "val_loss"
 
 
+def test_the_learning_rate_follows_its_schedule() -> None:
+    history = live(stepped(1, 2, series={"lr": [0.1, 0.05]}))
+    assert history.knobs["lr"] == 0.05
+    history.apply(applied(2, "c1", "lr", 0.05, 0.02))
+    assert history.knobs["lr"] == 0.02
+
+
+def test_the_learning_rate_is_the_number_that_was_set() -> None:
+    history = live(applied(0, "c1", "lr", 0.1, 0.003))
+    block = stepped(1, 1)
+    for rate in (0.003, 0.0007):
+        block = stepped(block.step + 1, block.step + 1) if history.step else block
+        block.series["lr"] = array("f", [rate])
+        history.apply(block)
+        assert history.knobs["lr"] == rate
+
+
+def test_a_command_moves_other_knobs_along() -> None:
+    event = replace(applied(0, "c1", "dropout", 0.5, 0.1), knobs={"dropout.1": 0.1})
+    history = live(event)
+    assert (history.knobs["dropout"], history.knobs["dropout.1"]) == (0.1, 0.1)
+
+
+def test_the_best_validation_says_where_it_was() -> None:
+    history = live(stepped(1, 10), validated(10, 0.09789, best=True))
+    assert repr(history.best) == "step 10, epoch 1: val_loss 0.0979"
+
+
 def test_a_notice_takes_the_place_of_one_of_its_topic() -> None:
     history = live(
         m.Noticed(run=RUN, topic="a", text="one"),
@@ -351,8 +381,8 @@ def test_what_a_reader_holds_never_changes() -> None:
     for first in range(21, 4000, 37):
         history.apply(stepped(first, first + 36))
         history.apply(applied(first, f"c{first}", new=float(first)))
-    for array, copy in zip((held.steps, held.epochs, held.values), copies, strict=True):
-        np.testing.assert_array_equal(array, copy)
+    for kept, copy in zip((held.steps, held.epochs, held.values), copies, strict=True):
+        np.testing.assert_array_equal(kept, copy)
     assert (holding, actions) == (knobs, ())
     with pytest.raises(ValueError, match="read-only"):
         history["loss"][0] = 3.0
