@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nbtrain.errors import ModelError
+
+_Called = tuple[str, nn.Module, tuple[Any, ...]]
 
 
 def forward_once(model: nn.Module, call: Callable[[nn.Module, Any], Any], inputs: Any) -> Any:
@@ -20,8 +23,34 @@ def forward_once(model: nn.Module, call: Callable[[nn.Module, Any], Any], inputs
     exception is the user's own and passes through.
     """
     modes = [(module, module.training) for module in model.modules()]
-    last: list[tuple[str, nn.Module, tuple[Any, ...]]] = []
-    names = {module: name for name, module in model.named_modules()}
+    parameter = next(model.parameters(), None)
+    device = parameter.device if parameter is not None else torch.device("cpu")
+    devices = [device] if device.type == "cuda" else []
+    inputs = move(inputs, device)
+    try:
+        model.eval()
+        with torch.no_grad(), torch.random.fork_rng(devices):
+            try:
+                return call(model, inputs)
+            except RuntimeError as error:
+                explained = _explain(str(error), _last_called(model, call, inputs))
+                if explained is None:
+                    raise
+                raise ModelError(explained) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _last_called(
+    model: nn.Module, call: Callable[[nn.Module, Any], Any], inputs: Any
+) -> _Called | None:
+    """The layer that a forward pass which fails had reached: its name, itself, its arguments.
+
+    The pass runs again for it, because what `torch.compile` made takes no hooks.
+    """
+    last: list[_Called] = []
+    names = {module: name.replace("_orig_mod.", "") for name, module in model.named_modules()}
 
     def remember(module: nn.Module, arguments: tuple[Any, ...]) -> None:
         last.append((names.get(module, ""), module, arguments))
@@ -31,23 +60,14 @@ def forward_once(model: nn.Module, call: Callable[[nn.Module, Any], Any], inputs
         for module in model.modules()
         if not isinstance(module, torch.jit.ScriptModule)
     ]
-    parameter = next(model.parameters(), None)
-    device = parameter.device if parameter is not None else torch.device("cpu")
-    devices = [device] if device.type == "cuda" else []
     try:
-        model.eval()
-        with torch.no_grad(), torch.random.fork_rng(devices):
-            return call(model, move(inputs, device))
-    except RuntimeError as error:
-        explained = _explain(str(error), last[-1] if last else None)
-        if explained is None:
-            raise
-        raise ModelError(explained) from error
+        # Whatever goes wrong here, the first pass's error is the one that is told.
+        with torch.compiler.set_stance("force_eager"), suppress(Exception):
+            call(model, inputs)
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
+    return last[-1] if last else None
 
 
 def move(value: Any, device: torch.device) -> Any:
@@ -65,7 +85,7 @@ def move(value: Any, device: torch.device) -> Any:
     return value
 
 
-def _explain(text: str, last: tuple[str, nn.Module, tuple[Any, ...]] | None) -> str | None:
+def _explain(text: str, last: _Called | None) -> str | None:
     """What to do about a RuntimeError of PyTorch's, or None if we cannot tell."""
     if last is None:
         return None

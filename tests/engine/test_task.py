@@ -306,3 +306,20 @@ def test_names_that_are_not_read_are_not_held() -> None:
     gc.collect()
     assert alive() is None
     assert step(None, 1) == 1
+
+
+def test_a_compiled_model_is_trained() -> None:
+    trained = run_loop(torch.compile(network(), backend="eager"), classes(), epochs=2)
+    assert trained.step > 0
+
+
+def test_a_compiled_block_is_trained() -> None:
+    model = network()
+    model[0] = torch.compile(model[0], backend="eager")
+    trained = run_loop(model, classes(), epochs=2)
+    assert trained.step > 0
+
+
+def test_a_compiled_model_that_does_not_fit_names_its_layer() -> None:
+    with pytest.raises(ModelError, match=r"Linear at model\.0 expects 5 features"):
+        make_task(torch.compile(network(features=5), backend="eager"), classes())
