@@ -68,6 +68,8 @@ class Execution:
         self.settled = threading.Event()
         """Set once the commands to the finished run have ended it again or woken it."""
         self._writing = threading.RLock()
+        self._turn = threading.Lock()
+        """Held while a job of this run is done: two trainers may each have one."""
         self._still = threading.Lock()
         """Held while a model that nobody trains is looked at, and while training begins."""
         self._answers: dict[str, Callable[[], None]] = {}
@@ -161,6 +163,7 @@ class Execution:
                     self._finish("stopped", "stopped before it began", None)
         elif self.history.state == "finished":
             if isinstance(command, m.Resume) and command.share:
+                self.trainer.withdraw(self.folder.id)
                 self.trainer = Trainer(self.spec.name)
             self.settled.clear()
             self.trainer.submit(self.folder.id, self._attend)
@@ -198,6 +201,10 @@ class Execution:
         self.trainer.submit(run, self._begin)
 
     def _begin(self) -> None:
+        with self._turn:
+            self._do()
+
+    def _do(self) -> None:
         run, device = self.folder.id, self.device
         with self._still:
             self._emit(m.Starting(run=run, device=str(device), device_name=devices.name_of(device)))
@@ -291,6 +298,12 @@ class Execution:
 
     def _attend(self) -> None:
         """Commands came after the end: obey what can be, and go on if one asks for it."""
+        with self._turn:
+            # An earlier job may have woken the run by now, which then takes them itself.
+            if self.history.state == "finished":
+                self._answer()
+
+    def _answer(self) -> None:
         try:
             commands = self.inbox.take().commands
             refused = self._cannot_go_on() if commands else None

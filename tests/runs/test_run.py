@@ -26,6 +26,7 @@ from nbtrain.errors import (
 )
 from nbtrain.runs import registry
 from nbtrain.store.catalog import Store
+from nbtrain.store.lease import held
 from tests.engine.harness import classes, network, same, values, weights
 from tests.runs.harness import PATIENCE, Gate, begin, done, until
 
@@ -480,6 +481,31 @@ def test_keeping_both_goes_on_beside_the_new_one() -> None:
     assert old.history.epoch == 100
     gate.open.set()
     new.wait(PATIENCE)
+
+
+def test_a_job_for_the_ended_run_leaves_the_one_that_goes_on_alone() -> None:
+    """A command waits behind the new run for the old one's trainer, which *Keep both* leaves."""
+    old = begin(name="digits", epochs=100, pace=500.0)
+    until(old, lambda: old.history.step > 2)
+    old.send(m.Stop(restore="last", early=False))
+    old.wait(PATIENCE)
+    gate = Gate(1)
+    new = begin(name="digits", training_step=gate)
+    gate.arrive()
+    late = m.Set(knob="lr", value=0.5)
+    old.send(late)
+    old.send(m.Resume(share=True))
+    until(old, lambda: old.live and late.id in old.history.answers)
+    gate.open.set()
+    new.wait(PATIENCE)
+    done(name="behind")
+    assert old.live
+    assert type(old._execution.task.model) is not nn.Sequential, "still the run's"
+    assert old.path is not None
+    assert held(old.path)
+    old.set(pace="off")
+    old.wait(PATIENCE)
+    assert old.history.epoch == 100
 
 
 def test_a_finished_run_does_not_take_a_model_that_another_trains() -> None:
