@@ -70,7 +70,7 @@ class View:
             # Never equal, because it changes with every step.
             "progress": (object(), lambda: progress(h)),
             "charts": (self.charts, self._charts),
-            "knobs": ((h.layers, h.unsupported, h.metrics), lambda: knobs(h)),
+            "knobs": ((h.layers, h.unsupported, h.metrics, h.names), lambda: knobs(h)),
             "values": ((h.knobs, actions), lambda: values(h)),
             "actions": (actions, self._actions),
             "answers": ((h.answers.latest(1), len(h.answers), self.refused), self._answers),
@@ -196,7 +196,8 @@ def knobs(history: History) -> list[dict[str, Any]]:
         reason = history.unsupported.get(knob.name)
         body = _declaration(knob, reason)
         if knob.name == "early_stop":
-            body["words"] = [name for name in history.metrics if name.startswith("val_")]
+            known = dict.fromkeys((*history.metrics, *history.names))
+            body["words"] = [name for name in known if name.startswith("val_")]
         declared.append(body)
         if knob.name == "dropout":
             for layer in history.layers[:MOST_LAYERS]:

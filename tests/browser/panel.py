@@ -92,8 +92,8 @@ class Panel:
 
     def answered(self, knob: str) -> int:
         """Wait until the run has applied what a knob was asked for; gives the step it names."""
-        unsure = self.part(f"knob-{knob}").locator("[data-unsure]")
-        expect(unsure).to_have_attribute("data-unsure", "false", timeout=1000 * SECONDS)
+        unsure = self.part(f"knob-{knob}").locator('[data-unsure="true"]')
+        expect(unsure).to_have_count(0, timeout=1000 * SECONDS)
         answer = self.part(f"answer-{knob}")
         expect(answer).to_have_attribute("data-kind", "applied", timeout=1000 * SECONDS)
         return step_in(answer.inner_text())

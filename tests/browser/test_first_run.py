@@ -64,6 +64,8 @@ def test_first_example_is_steered_by_mouse(desk: Open, page: Page) -> None:
     assert history.state == "paused"
     paused = panel.step
     assert paused == history.step
+    mark = panel.part("mark").filter(has_text="pause")
+    expect(mark).to_have_attribute("title", f"pause at step {paused}")
     panel.click("one-step")
     panel.expect_step(paused + 1)
     panel.expect_state("paused")

@@ -1,4 +1,4 @@
-"""Names, prints and sources that hold HTML and script appear as the text that they are."""
+"""Names, prints, sources and errors that hold HTML and script appear as the text they are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUOTED = """it's "quoted" & $x$ `y`"""
 SCRIPT = "<script>window.hacked=2</script>"
 SOURCE = "</script><b>bold</b><script>window.hacked=3</script>"
 
-HOSTILE = f"""%%train hostile --epochs 400 --pace 20 --early-stop off
+HOSTILE = f"""%%train hostile --epochs 400 --pace 20
 import torch
 from torch import nn
 
@@ -34,18 +34,22 @@ def training_step(model, batch):
     return {{"loss": loss, {IMAGE!r}: loss * 2, {QUOTED!r}: loss * 3}}
 """
 
-FAILS = f"""%%train bad
+FAILING = f"""%%train failing
 import torch
 model = torch.nn.Linear(4, 4)
 data = torch.randn(64, 4)
 
 def training_step(model, batch):
-    raise ValueError({IMAGE!r})
+    return my_loss(model(batch))
+
+def my_loss(output):
+    if (output > 0).any() or (output <= 0).any():
+        raise ValueError({IMAGE!r})
 """
 
 
 def test_hostile_text_is_text(desk: Open, page: Page) -> None:
-    book = desk(["%load_ext nbtrain", HOSTILE, "%runs", FAILS])
+    book = desk(["%load_ext nbtrain", HOSTILE, "%runs", FAILING, "type(failing.error)"])
     run_cell(page, 0)
     run_cell(page, 1)
     panel = Panel(page)
@@ -55,6 +59,10 @@ def test_hostile_text_is_text(desk: Open, page: Page) -> None:
     charts = panel.part("charts")
     for name in (IMAGE, QUOTED):
         expect(charts.get_by_text(name, exact=True).first).to_be_visible()
+    panel.part("select-early_stop").select_option(f"val_{IMAGE}")
+    panel.answered("early_stop")
+    expect(panel.part("answer-early_stop")).to_contain_text(f"val_{IMAGE}")
+    expect(panel.part("mark").filter(has_text=IMAGE)).to_have_count(1)
     panel.click("pause")
     panel.expect_state("paused")
 
@@ -75,13 +83,19 @@ def test_hostile_text_is_text(desk: Open, page: Page) -> None:
 
     table = run_cell(page, 2)
     expect(table).to_contain_text("hostile@1")
+    assert table.locator("img").count() == 0
     panel.click("early-stop")
     panel.expect_state("early-stopped")
     run_cell(page, 3)
     failed = Panel(page, 1)
     failed.expect_state("failed")
     expect(failed.part("error")).to_contain_text(IMAGE)
-    expect(failed.part("traceback")).to_contain_text(IMAGE)
+    traceback = failed.part("traceback")
+    expect(traceback).to_contain_text("return my_loss(model(batch))")
+    expect(traceback).to_contain_text(f"raise ValueError({IMAGE!r})")
+    assert "nbtrain/" not in traceback.inner_text()
+    expect(run_cell(page, 4)).to_have_text("ValueError", timeout=10_000)
+    assert book.history("failing").outcome == "failed"
 
     # Saved, and opened where only the HTML is understood.
     file = book.save("image/png")

@@ -1,4 +1,4 @@
-"""The panel narrow and wide, and used by the keyboard alone."""
+"""The panel narrow and wide, light and dark, and used by the keyboard alone."""
 
 from __future__ import annotations
 
@@ -29,17 +29,31 @@ OUTSIDE = """panel => {
         .map(part => part.className || part.tagName);
 }"""
 
+PAINTED = """(canvas, wanted) => {
+    const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    let found = 0;
+    for (let at = 0; at < data.length; at += 4) {
+        const near = wanted.every((part, index) => Math.abs(data[at + index] - part) < 4);
+        found += near && data[at + 3] > 128;
+    }
+    return found > 20;
+}"""
+
+# What style.css gives to the curves of training and validation.
+LIGHT = ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00))
+DARK = ((0x56, 0xB4, 0xE9), (0xE6, 0x9F, 0x00))
+
 FOCUSED = "document.activeElement.dataset.nbt ?? document.activeElement.className"
 
 
-def test_panel_fits_every_width(desk: Open, page: Page) -> None:
+def test_panel_fits_every_width_and_theme(desk: Open, page: Page) -> None:
     desk(["%load_ext nbtrain", TRAIN])
     page.keyboard.press("Control+b")  # leaves the whole width to the notebook
     run_cell(page, 0)
     run_cell(page, 1)
     panel = Panel(page)
     panel.expect_state("running")
-    panel.expect_points("loss", 5)
+    panel.expect_points("val_loss", 2)
     stands = {1600: "beside", 1000: "beside", 800: "beside", 700: "below", 600: "below"}
     for width, place in stands.items():
         resize(panel, width)
@@ -55,6 +69,33 @@ def test_panel_fits_every_width(desk: Open, page: Page) -> None:
     panel.answered("lr")
     panel.expect_step(panel.step + 5)
     assert slider.bounding_box() == before
+    panel.click("pause")
+    panel.expect_state("paused")
+    surface = panel.root.locator(".nbt-frame")
+    expect(surface).to_have_css("background-color", "rgb(255, 255, 255)")
+    wait_until(partial(painted, panel, LIGHT), page)
+    choose_theme(page, "JupyterLab Dark")
+    expect(surface).not_to_have_css("background-color", "rgb(255, 255, 255)")
+    wait_until(partial(painted, panel, DARK), page)
+    assert not painted(panel, LIGHT)
+    choose_theme(page, "JupyterLab Light")
+    expect(surface).to_have_css("background-color", "rgb(255, 255, 255)")
+    wait_until(partial(painted, panel, LIGHT), page)
+    assert not painted(panel, DARK)
+
+
+def painted(panel: Panel, colours: tuple[tuple[int, int, int], ...]) -> bool:
+    """Whether the figure of the loss has lines of all these colours."""
+    canvas = panel.part("chart-loss").locator("canvas").first
+    return all(canvas.evaluate(PAINTED, colour) for colour in colours)
+
+
+def choose_theme(page: Page, name: str) -> None:
+    """Choose a theme from JupyterLab's menu."""
+    page.get_by_role("menuitem", name="Settings", exact=True).click()
+    entry = page.locator(".lm-Menu-itemLabel")
+    entry.get_by_text("Theme", exact=True).click()
+    entry.get_by_text(name, exact=True).click()
 
 
 def box(part: Locator) -> FloatRect:

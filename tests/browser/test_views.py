@@ -1,4 +1,4 @@
-"""The panel as a tab is reloaded, as a second view of it opens, and as the theme changes."""
+"""The panel as a tab is reloaded, and as a second view of it opens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Open
-from tests.browser.panel import TRAIN, Panel, wait_until
+from tests.browser.panel import TRAIN, Panel
 from tests.fixtures.browser import run_cell
 
 pytestmark = [pytest.mark.browser, pytest.mark.kernel]
@@ -60,65 +60,3 @@ def test_reloaded_tab_and_second_view_are_whole(desk: Open, page: Page) -> None:
         assert view.points("loss") == view.step == book.history("digits").step
         assert view.value("lr") == "4.0e-3"
         assert any("lr" in mark for mark in view.marks())
-
-
-def choose_theme(page: Page, name: str) -> None:
-    """Choose a theme from JupyterLab's menu."""
-    page.get_by_role("menuitem", name="Settings", exact=True).click()
-    entry = page.locator(".lm-Menu-itemLabel")
-    entry.get_by_text("Theme", exact=True).click()
-    entry.get_by_text(name, exact=True).click()
-
-
-def surface(panel: Panel) -> str:
-    return str(
-        panel.root.locator(".nbt-frame").evaluate(
-            "frame => getComputedStyle(frame).backgroundColor"
-        )
-    )
-
-
-def colours(panel: Panel) -> set[str]:
-    """The colours that the figure of the loss is painted with."""
-    return set(
-        panel.part("chart-loss")
-        .locator("canvas")
-        .first.evaluate(
-            """canvas => {
-                const { width, height } = canvas;
-                const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
-                const found = new Set();
-                for (let at = 0; at < data.length; at += 4) {
-                    if (data[at + 3] === 255) {
-                        const rgb = [...data.subarray(at, at + 3)];
-                        found.add('#' + rgb.map(c => c.toString(16).padStart(2, '0')).join(''));
-                    }
-                }
-                return [...found];
-            }"""
-        )
-    )
-
-
-def test_panel_follows_the_theme(desk: Open, page: Page) -> None:
-    desk(["%load_ext nbtrain", TRAIN])
-    run_cell(page, 0)
-    run_cell(page, 1)
-    panel = Panel(page)
-    panel.expect_state("running")
-    panel.expect_points("val_loss", 2)
-    panel.click("pause")
-    panel.expect_state("paused")
-    wait_until(lambda: "#0072b2" in colours(panel), page)
-    light = surface(panel)
-
-    choose_theme(page, "JupyterLab Dark")
-    wait_until(lambda: surface(panel) != light, page)
-    wait_until(lambda: "#56b4e9" in colours(panel), page)
-    assert "#0072b2" not in colours(panel)
-    assert "#e69f00" in colours(panel)
-
-    choose_theme(page, "JupyterLab Light")
-    wait_until(lambda: surface(panel) == light, page)
-    wait_until(lambda: "#0072b2" in colours(panel), page)
-    assert "#56b4e9" not in colours(panel)

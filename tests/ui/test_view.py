@@ -69,6 +69,19 @@ def test_a_knob_says_why_this_run_cannot_obey_it() -> None:
     assert knobs["early_stop"]["words"] == ["val_loss", "val_accuracy"]
 
 
+def test_a_metric_that_turns_up_later_can_be_watched_too() -> None:
+    history = started(metrics={"loss": "min", "val_loss": "min"})
+    view = View(history, live=True)
+    view.whole()
+    history.apply(
+        m.Validated(
+            run=RUN, metrics={"val_loss": 1.0, "val_f1": 0.5}, samples=0, epoch=1, best=True
+        )
+    )
+    knobs = {knob["name"]: knob for knob in view.changes()["knobs"]}
+    assert knobs["early_stop"]["words"] == ["val_loss", "val_f1"]
+
+
 def test_every_dropout_layer_has_a_knob_behind_that_of_all() -> None:
     history = started(layers=("1", "block.drop"), knobs={"dropout": {"1": 0.1, "block.drop": 0.4}})
     keys = whole(history)
