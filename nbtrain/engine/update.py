@@ -6,22 +6,64 @@ every step: gathering lists that do not change, looking for hooks, recording for
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from operator import is_
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
-from torch.optim.optimizer import _global_optimizer_post_hooks, _global_optimizer_pre_hooks
+from torch.optim import optimizer as torch_optimizer
 
 
 def update_of(optimizer: Optimizer) -> Callable[[], object]:
     """What to call in the place of ``optimizer.step``: the same arithmetic, the same state
     and the same bits, in less time where that is possible."""
-    if type(optimizer) in (Adam, AdamW) and all(_is_plain(g) for g in optimizer.param_groups):
-        return _FusedAdam(optimizer)
+    parts = _parts()
+    if (
+        parts is not None
+        and type(optimizer) in (Adam, AdamW)
+        and all(_is_plain(g) for g in optimizer.param_groups)
+    ):
+        return _FusedAdam(optimizer, parts)
     return optimizer.step
+
+
+class _Parts(NamedTuple):
+    """What is PyTorch's own and private: the kernels, and the hooks of all optimizers."""
+
+    adam: Callable[..., object]
+    adamw: Callable[..., object]
+    pre_hooks: dict[Any, Any]
+    post_hooks: dict[Any, Any]
+
+
+def _parts() -> _Parts | None:
+    """The private parts of this PyTorch, or None where it has no such."""
+    try:
+        return _Parts(
+            torch._fused_adam_,
+            torch._fused_adamw_,
+            torch_optimizer._global_optimizer_pre_hooks,
+            torch_optimizer._global_optimizer_post_hooks,
+        )
+    except AttributeError:
+        return None
+
+
+def _is_torchs(step: Any) -> bool:
+    """Whether ``step`` is PyTorch's own, to its innermost function: somebody may patch it."""
+    while step is not None:
+        code = getattr(step, "__code__", None)
+        if code is None or code.co_filename not in _FILES:
+            return False
+        step = getattr(step, "__wrapped__", None)
+    return True
+
+
+_FILES = {inspect.getfile(torch_optimizer), inspect.getfile(Adam), inspect.getfile(AdamW)}
 
 
 def clearing(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> Callable[[], None]:
@@ -62,8 +104,10 @@ class _FusedAdam:
     gradient, settings that are tensors) is left to ``Adam.step``.
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
+    def __init__(self, optimizer: Optimizer, parts: _Parts) -> None:
         self._optimizer = optimizer
+        self._parts = parts
+        self._step: Any = None
         self._lists: list[_Lists] = []
         self._state: object = None
 
@@ -77,9 +121,8 @@ class _FusedAdam:
             return
         with torch.no_grad():
             for group, lists, slopes in zip(groups, self._lists, gradients, strict=True):
-                adam = (
-                    torch._fused_adamw_ if group["decoupled_weight_decay"] else torch._fused_adam_
-                )
+                decoupled = group["decoupled_weight_decay"]
+                adam = self._parts.adamw if decoupled else self._parts.adam
                 torch._foreach_add_(lists.steps, 1)
                 adam(
                     lists.parameters,
@@ -103,8 +146,15 @@ class _FusedAdam:
             len(gradients) != len(optimizer.param_groups)
             # A scheduler of the user's, or a hook, replaces or accompanies `step`.
             or "step" in vars(optimizer)
+            or type(optimizer).step is not self._step
             or bool(optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
-            or bool(_global_optimizer_pre_hooks or _global_optimizer_post_hooks)
+            or bool(self._parts.pre_hooks or self._parts.post_hooks)
+            # Somebody may add parameters to a group, or put others in their place.
+            or any(
+                len(lists.parameters) != len(group["params"])
+                or not all(map(is_, lists.parameters, group["params"]))
+                for lists, group in zip(self._lists, optimizer.param_groups, strict=True)
+            )
             or any(gradient is None for slopes in gradients for gradient in slopes)
             or any(isinstance(group["lr"], Tensor) for group in optimizer.param_groups)
         )
@@ -112,6 +162,9 @@ class _FusedAdam:
     def _gather(self) -> None:
         """Keep the lists, if every parameter has its state by now."""
         self._lists, self._state = [], None
+        self._step = type(self._optimizer).step
+        if not _is_torchs(self._step):
+            return
         state = self._optimizer.state
         for group in self._optimizer.param_groups:
             parameters = list(group["params"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -122,6 +123,45 @@ def test_calls_the_users_hooks() -> None:
     pair.step(3)
     assert seen == ["hook"] * 3
     pair.check()
+
+
+def test_updates_parameters_that_join_a_group() -> None:
+    def join(model: Any, optimizer: Any) -> None:
+        optimizer.param_groups[0]["params"].extend(model[2].parameters())
+
+    pair = Pair(lambda model: Adam(model[0].parameters(), lr=1e-2, fused=True))  # type: ignore[index]
+    pair.step()
+    pair.each(join)
+    before = pair.models[1][2].weight.detach().clone()
+    pair.step()
+    assert not torch.equal(before, pair.models[1][2].weight)
+    pair.check()
+
+
+@pytest.mark.parametrize("after", [0, 5])
+def test_calls_a_step_that_somebody_put_in_the_place_of_adams(
+    after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    pair = Pair(adam)
+    pair.step(after)
+    own = Adam.step
+
+    @functools.wraps(own)
+    def step(self: Any, *args: Any) -> object:
+        seen.append(self)
+        return own(self, *args)
+
+    monkeypatch.setattr(Adam, "step", step)
+    pair.step(3)
+    assert seen.count(pair.optimizers[1]) == 3
+    pair.check()
+
+
+def test_a_pytorch_without_the_kernel_keeps_its_own_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch, "_fused_adam_")
+    optimizer = adam(network())
+    assert update_of(optimizer) == optimizer.step
 
 
 def test_clearing_lets_go_of_every_gradient() -> None:
