@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nbtrain import messages as m
 from nbtrain.engine import device as devices
 from nbtrain.engine.checkpoint import Writer
+from nbtrain.engine.control import GO, Decision
 from nbtrain.engine.early import Weights
 from nbtrain.engine.loop import Loop
 from nbtrain.engine.ownership import Ownership, plain_copy
@@ -28,7 +29,7 @@ from nbtrain.runs.interpreter import Contention
 from nbtrain.runs.output import capture
 from nbtrain.runs.trainer import Trainer
 from nbtrain.spec import Spec
-from nbtrain.states import LIVE
+from nbtrain.states import LIVE, after
 from nbtrain.store.catalog import RunFolder
 from nbtrain.store.history import History
 
@@ -85,8 +86,12 @@ class Execution:
     # ── events out ────────────────────────────────────────────────────────────────────
 
     def _emit(self, event: m.Event) -> None:
-        """Into the journal, then into the history. Never raises for the disk's sake."""
+        """Into the journal, then into the history. Never raises for the disk's sake.
+
+        Raises ValueError, and writes nothing, if the event cannot happen to this run now.
+        """
         with self._writing:
+            after(self.history.state, event)
             if self._lines and not isinstance(event, m.Logged):
                 self._flush_lines()
             self.folder.journal.append(event)
@@ -468,11 +473,16 @@ class Execution:
 
 
 class _Quietly:
-    """The inbox of a finished run: it emits, and has no further commands."""
+    """The inbox of a finished run: it emits, and has no further commands.
+
+    Those that come meanwhile wait for the next `Execution._attend`.
+    """
 
     def __init__(self, inbox: Inbox) -> None:
         self.emit = inbox.emit
-        self.decide = inbox.decide
+
+    def decide(self, step: int, wait: float | None = 0.0) -> Decision:
+        return GO
 
 
 def _planned(t: Training) -> str:

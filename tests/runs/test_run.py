@@ -432,6 +432,43 @@ def test_a_finished_run_can_be_measured_and_saved() -> None:
     assert type(run.model) is nn.Sequential
 
 
+def test_a_pause_while_a_finished_run_is_measured_is_refused() -> None:
+    class Slow:
+        ended = False
+        reached, open = threading.Event(), threading.Event()
+
+        def __call__(self, outputs: Tensor, targets: Tensor) -> float:
+            if self.ended:
+                self.reached.set()
+                assert self.open.wait(PATIENCE)
+            return 0.0
+
+    metric = Slow()
+    run = done(metrics={"own": metric})
+    metric.ended = True
+    measure, pause = m.Evaluate(), m.Pause()
+    run.send(measure)
+    assert metric.reached.wait(PATIENCE)
+    run.send(pause)
+    metric.open.set()
+    until(run, lambda: pause.id in run.history.answers)
+    assert isinstance(run.history.answers[measure.id], m.Applied)
+    answer = run.history.answers[pause.id]
+    assert isinstance(answer, m.Rejected)
+    assert "has finished" in answer.reason
+    assert run.state == "completed"
+    assert not any(isinstance(e, m.Paused) for e in run._execution.folder.journal.read().events)
+
+
+def test_what_cannot_happen_never_reaches_the_journal() -> None:
+    run = done()
+    execution = run._execution
+    before = len(execution.folder.journal.read().events)
+    with pytest.raises(ValueError, match="Paused cannot happen"):
+        execution._emit(m.Paused(**execution.training.place))
+    assert len(execution.folder.journal.read().events) == before
+
+
 def test_an_error_after_the_end_leaves_the_run_as_it_ended() -> None:
     class Breaks:
         broken = False
