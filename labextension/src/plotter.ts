@@ -58,23 +58,26 @@ export class Plotter {
   private readonly update = (model: PanelModel, changes: Changes): void => {
     const { charts, figures, drawing } = this;
     const { view, curves } = model.state;
+    const fresh = new Set<Chart>();
     for (const chart of charts) {
-      const fresh = chart.series.filter(({ name }) => changes.has(`curve:${name}`));
-      for (const { name, role } of fresh) {
+      for (const { name, role } of chart.series.filter(({ name }) =>
+        changes.has(`curve:${name}`)
+      )) {
         const curve = curves.get(name) ?? EMPTY;
         // What is measured at every step is noisy; validations are few, and a rate is exact.
         const weight = role === 'train' && name !== RATE ? drawing.smoothing : 0;
         const line = { ...curve, mean: smoothed(curve.mean, weight) };
         this.lines.set(name, line);
         figures.setCurve(name, line);
-      }
-      if (fresh.length > 0) {
-        this.fitOne(chart);
+        fresh.add(chart);
       }
     }
     if (changes.has('progress')) {
       figures.setEnd(horizontal(this.reached(), planned(model)));
     }
+    // Only now, for a vertical axis holds what the horizontal one shows.
+    this.fit();
+    fresh.forEach(chart => this.fitOne(chart));
     if (changes.has('actions')) {
       figures.setMarks(marks(view.actions));
     }
