@@ -37,7 +37,7 @@ _BUSY = (
     "A cell keeps Python busy, so training gets fewer turns while that lasts. It gets them more "
     "often, which costs the cell about a fifth of its speed."
 )
-_SNAPSHOT_SECONDS = 60.0
+_LOST = "Another process has taken this run over."
 
 
 class Execution:
@@ -59,6 +59,8 @@ class Execution:
     ) -> None:
         self.spec, self.task, self.device = spec, task, device
         self.folder, self.trainer, self.changed = folder, trainer, changed
+        self.woke: Callable[[], None] = lambda: None
+        """Called when the finished run goes on."""
         self.history = History()
         self.inbox = Inbox(self._emit)
         self.training = Training(folder.id, task, device, frozenset(spec.given))
@@ -79,6 +81,7 @@ class Execution:
         self._contention = Contention(self._tell_busy)
         self._saver = Writer(folder.path / "checkpoints") if folder.path is not None else None
         self._storage_problem: str | None = None
+        self._lost = False
         self._modes: list[tuple[nn.Module, bool]] = []
         self._last: Weights | None = None
         """The weights at the end, where the model got its best ones back."""
@@ -94,7 +97,7 @@ class Execution:
             after(self.history.state, event)
             if self._lines and not isinstance(event, m.Logged):
                 self._flush_lines()
-            self.folder.journal.append(event)
+            self._store(event)
             self.history.apply(event)
         if isinstance(event, (m.Applied, m.Rejected)):
             answered = self._answers.get(event.command)
@@ -143,8 +146,25 @@ class Execution:
     def _flush_lines(self) -> None:
         lines, self._lines = self._lines, []
         for event in _joined(lines):
-            self.folder.journal.append(event)
+            self._store(event)
             self.history.apply(event)
+
+    def _store(self, event: m.Event) -> None:
+        if not self._lost:
+            self.folder.journal.append(event)
+
+    def beat(self, renew: bool) -> None:
+        """Write what waits; with ``renew`` also show other machines that the run lives."""
+        if self._lost:
+            return
+        if not renew:
+            self.folder.journal.flush()
+        elif not self.folder.renew():
+            with self._writing:
+                # The journal is the other's now, and two writers would spoil it.
+                self._lost = True
+                self.folder.journal.close()
+            self._say("store", f"{_LOST} What this one does from here on is not stored.")
 
     def on_answer(self, command: str, answered: Callable[[], None]) -> Callable[[], None]:
         """Have ``answered`` called when the command is; returns how to stop that."""
@@ -382,6 +402,7 @@ class Execution:
             self._emit(m.Extended(epochs=t.knobs.values["epochs"], **place))
         else:
             self._emit(m.Resumed(**place))
+        self.woke()
         if t.request.steps:
             # The loop counts a step done at its first control point.
             t.request.steps += 1
@@ -405,6 +426,8 @@ class Execution:
             return "the run ended before it began; run its cell again"
         if self.history.outcome == "failed":
             return "the run failed; mend what its error says and run its cell again"
+        if self._lost:
+            return "another process has taken the run over; run its cell again"
         try:
             self.ownership.take()
             self.folder.take()

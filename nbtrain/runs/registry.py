@@ -38,10 +38,20 @@ def trainer(device: torch.device) -> Trainer:
 
 
 def add(run: Run) -> None:
-    """Remember ``run``: the latest of its name, and the one before it, stay in memory."""
+    """Remember ``run``: the latest of its name, the one before it, and those that live stay
+    in memory."""
     with _lock:
-        others = [r for r in _runs.get(run.name, []) if r.live][-8:] or _runs.get(run.name, [])[-1:]
-        _runs[run.name] = [*others, run]
+        runs = _runs.get(run.name, [])
+        _runs[run.name] = [*(r for r in runs if r.live or r is runs[-1]), run]
+    _beat()
+
+
+def woken(run: Run) -> None:
+    """Look after ``run`` again, which had finished and goes on."""
+    with _lock:
+        runs = _runs.setdefault(run.name, [])
+        if run not in runs:
+            runs.insert(0, run)
     _beat()
 
 

@@ -236,10 +236,7 @@ class Run:
 
     def beat(self, renew: bool) -> None:
         """Write what waits; with ``renew`` also show other machines that the run lives."""
-        if renew:
-            self._execution.folder.renew()
-        else:
-            self._execution.folder.journal.flush()
+        self._execution.beat(renew)
 
     def _ask(self, command: m.Command) -> Answer:
         """Send a command and wait for its answer, as long as a step takes."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nbtrain import __version__, options
+from nbtrain.data.randomness import undisturbed
 from nbtrain.engine import device as devices
 from nbtrain.engine.ownership import check_free
 from nbtrain.engine.task import CELL_NAMES, Task, bind
@@ -162,6 +163,7 @@ def launch(
     execution = Execution(spec, task, device, folder, trainer, registry.changed)
     holder = registry.find(trainer.holder) if trainer.holder else None
     run = Run(execution)
+    execution.woke = lambda: registry.woken(run)
     try:
         execution.launch(None if holder is None else holder.name)
     except ModelError:
@@ -201,19 +203,22 @@ def _warn_of_sharing(task: Task) -> None:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed torch, NumPy and `random` from the run's seed; put them back after."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
+    # Other runs fetch on threads of their own and swap the same generators.
+    with undisturbed() as lock:
+        states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        torch.manual_seed(seed)
+        np.random.seed(seed % 2**32)
+        random.seed(seed)
+        try:
+            yield
+        finally:
+            with lock:
+                torch.set_rng_state(states[0])
+                np.random.set_state(states[1])
+                random.setstate(states[2])
+            if cuda:
+                torch.cuda.set_rng_state_all(cuda)
 
 
 def fingerprint(model: nn.Module) -> str:

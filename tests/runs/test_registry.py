@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import threading
+
 import pytest
 
-from nbtrain.errors import UnknownName
+from nbtrain.errors import CommandRejected, UnknownName
 from nbtrain.runs import registry
 from tests.engine.harness import classes
 from tests.runs.harness import PATIENCE, Gate, begin, done, until
@@ -34,6 +37,54 @@ def test_live_runs_stay_whatever_their_number() -> None:
     assert registry.find("alive@1") is first
     gate.open.set()
     first.wait(PATIENCE)
+
+
+def test_no_live_run_is_forgotten() -> None:
+    gate = Gate(*range(1, 12))
+    runs = [begin(name="alive", training_step=gate, share=True) for _ in range(11)]
+    assert registry.live() == runs
+    gate.open.set()
+    for run in runs:
+        run.wait(PATIENCE)
+
+
+def test_a_run_that_goes_on_has_a_pulse_though_it_was_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = done(name="woken", epochs=1)
+    for _ in range(2):
+        done(name="woken")
+    assert run not in registry.everything()
+    pulse = registry._pulse
+    if pulse is not None:
+        pulse.join(PATIENCE)
+    beaten = threading.Event()
+    monkeypatch.setattr(run._execution, "beat", lambda renew: beaten.set())
+    run.set(pace=100.0)
+    run.set(epochs=1000)
+    assert beaten.wait(PATIENCE)
+    assert registry.find("woken@1") is run
+    assert registry.get("woken") is not run
+    run.stop()
+
+
+def test_a_run_that_another_process_took_over_stops_writing() -> None:
+    run = begin(name="taken", epochs=1000, pace=1000.0)
+    until(run, lambda: run.history.step > 0)
+    assert run.path is not None
+    run.pause()
+    lease = run.path / "lease.json"
+    holder = json.loads(lease.read_text())
+    lease.write_text(json.dumps({**holder, "token": "another"}))
+    run.beat(renew=True)
+    assert "Another process has taken this run over" in run.history.notices["store"].text
+    size = (run.path / "journal.jsonl").stat().st_size
+    run.stop("last")
+    run.wait(PATIENCE)
+    assert (run.path / "journal.jsonl").stat().st_size == size
+    assert json.loads(lease.read_text())["token"] == "another"
+    with pytest.raises(CommandRejected, match="taken the run over"):
+        run.resume()
 
 
 def test_subscribers_hear_until_they_leave() -> None:
