@@ -8,13 +8,12 @@ from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
 
 from nbtrain.engine import checkpoint, nonfinite
 from nbtrain.engine.commands import Commands
 from nbtrain.engine.control import GO, Control, Decision
 from nbtrain.engine.early import Weights
-from nbtrain.engine.regularize import add_penalties
+from nbtrain.engine.regularize import add_penalties, clip
 from nbtrain.engine.training import Training, close
 from nbtrain.engine.update import clearing, update_of
 from nbtrain.engine.validate import validate
@@ -76,7 +75,7 @@ class Loop:
                 if values["l1"] or values["l2"]:
                     add_penalties(parameters, values["l1"], values["l2"])
                 if values["clip_grad_norm"] is not None:
-                    clip_grad_norm_(parameters, values["clip_grad_norm"])
+                    clip(parameters, values["clip_grad_norm"])
 
                 # On a CPU a number costs nothing to look at. On an accelerator the flag skips
                 # the update there, and is looked at once a frame.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -29,20 +29,26 @@ _FROZEN = (
     "Set requires_grad_(True) on the layers that should learn."
 )
 _FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)
+_SPARSE = (torch.optim.SGD, torch.optim.Adagrad)
 
 
-def build(
-    name: str, parameters: Iterable[nn.Parameter], device: torch.device, **settings: float | None
-) -> Optimizer:
-    """The optimizer called ``name`` over ``parameters`` that take gradients.
+def build(name: str, model: nn.Module, device: torch.device, **settings: float | None) -> Optimizer:
+    """The optimizer called ``name`` over the parameters of ``model`` that take gradients.
 
     ``settings`` may hold ``lr``, ``momentum`` and ``weight_decay``; None leaves the
-    optimizer's own default.
+    optimizer's own default. Raises `ModelError` if no such optimizer can train the model.
     """
-    trained = [p for p in parameters if p.requires_grad]
+    trained = [p for p in model.parameters() if p.requires_grad]
     if not trained:
         raise ModelError(_FROZEN)
     cls = _CLASSES[name]
+    sparse = _gives_sparse(model)
+    if sparse is not None and (cls not in _SPARSE or settings.get("weight_decay")):
+        what = "weight decay" if cls in _SPARSE else cls.__name__
+        raise ModelError(
+            f"{sparse} has sparse=True: it gives sparse gradients, which {what} cannot take. Leave "
+            "sparse=True out, or take --optimizer sgd or adagrad without weight decay."
+        )
     keywords: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
     momentum = keywords.pop("momentum", None)
     if name == "nesterov":
@@ -51,11 +57,21 @@ def build(
         _put_momentum(cls, keywords, momentum, name)
     if (
         cls in _FUSED
+        and sparse is None  # no fused kernel takes sparse gradients
         and device.type in ("cpu", "cuda")
         and all(p.is_floating_point() for p in trained)
     ):
         keywords["fused"] = True
     return cls(trained, **keywords)
+
+
+def _gives_sparse(model: nn.Module) -> str | None:
+    """The first layer that trains by sparse gradients, or None."""
+    for name, module in model.named_modules():
+        embeds = isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.sparse
+        if embeds and module.weight.requires_grad:
+            return f"{type(module).__name__} at model" + (f".{name}" if name else "")
+    return None
 
 
 def _put_momentum(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 
 def add_penalties(parameters: Sequence[nn.Parameter], l1: float, l2: float) -> None:
@@ -14,6 +15,9 @@ def add_penalties(parameters: Sequence[nn.Parameter], l1: float, l2: float) -> N
     The same update as adding the penalties to the loss, without their forward pass.
     """
     trained = [p for p in parameters if p.grad is not None]
+    for p in trained:
+        if p.grad is not None and p.grad.is_sparse:
+            p.grad = p.grad.to_dense()  # a penalty pulls at every weight
     weights: list[Tensor] = [p.detach() for p in trained]
     gradients: list[Tensor] = [p.grad for p in trained if p.grad is not None]
     if not trained:
@@ -22,6 +26,23 @@ def add_penalties(parameters: Sequence[nn.Parameter], l1: float, l2: float) -> N
         torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=l1)
     if l2:
         torch._foreach_add_(gradients, weights, alpha=2 * l2)
+
+
+def clip(parameters: Sequence[nn.Parameter], most: float) -> None:
+    """Scale all gradients by one factor so that their norm is at most ``most``."""
+    if not any(p.grad is not None and p.grad.is_sparse for p in parameters):
+        clip_grad_norm_(parameters, most)
+        return
+    plain: list[Tensor] = []
+    for p in parameters:
+        if p.grad is not None and p.grad.is_sparse:
+            p.grad = p.grad.coalesce()  # rows that come up twice count as their sum
+            plain.append(p.grad._values())
+        elif p.grad is not None:
+            plain.append(p.grad)
+    factor = torch.clamp(most / (get_total_norm(plain) + 1e-6), max=1.0)
+    for gradient in plain:
+        gradient.mul_(factor.to(gradient.device))
 
 
 class FiniteCheck:

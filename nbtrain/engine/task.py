@@ -300,7 +300,7 @@ def _check_optimizer(task: Task) -> None:
     if task.optimizer is None:
         # Made to see whether it can be; it holds nothing before its first step.
         name = task.options["optimizer"] or "adam"
-        optimizers.build(name, task.model.parameters(), torch.device("cpu"), **settings)
+        optimizers.build(name, task.model, torch.device("cpu"), **settings)
     elif isinstance(task.optimizer, torch.optim.Optimizer) or not callable(task.optimizer):
         optimizer = optimizers.from_cell(task.optimizer, task.model)
         if settings["momentum"] is not None and optimizers.momentum_of(optimizer) is None:

@@ -149,7 +149,7 @@ class Training:
         settings = {name: options[name] for name in ("lr", "momentum", "weight_decay")}
         if task.optimizer is None:
             name = options["optimizer"] or "adam"
-            return optimizers.build(name, task.model.parameters(), self.device, **settings)
+            return optimizers.build(name, task.model, self.device, **settings)
         optimizer = optimizers.from_cell(task.optimizer, task.model)
         if settings["lr"] is not None and not is_scheduler(task.scheduler):
             optimizers.set_lr(optimizer, settings["lr"])

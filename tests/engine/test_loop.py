@@ -10,7 +10,7 @@ from torch import nn
 
 from nbtrain import messages as m
 from nbtrain.engine.control import GO, Decision, Script
-from nbtrain.errors import DataError
+from nbtrain.errors import DataError, ModelError
 from tests.engine.harness import classes, network, run_loop, same, values, weights
 
 STEPS = 5  # an epoch of 40 samples in batches of 8
@@ -483,23 +483,39 @@ def test_drop_last_ends_an_epoch_before_its_last_samples() -> None:
     assert (run.step, run.training.progress.epoch) == (15, 3)
 
 
-def test_sparse_and_mixed_gradients_are_trained() -> None:
-    class Words(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.table = nn.Embedding(10, 4, sparse=True)
-            self.out = nn.Linear(4, 3).double()
+class Words(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(10, 4, sparse=True)
+        self.out = nn.Linear(4, 3).double()
 
-        def forward(self, words: torch.Tensor) -> torch.Tensor:
-            return self.out(self.table(words).mean(1).double())
+    def forward(self, words: torch.Tensor) -> torch.Tensor:
+        return self.out(self.table(words).mean(1).double())  # type: ignore[no-any-return]
 
+
+def words(sparse: bool = True, **settings: Any) -> Any:
     torch.manual_seed(0)
-    X, y = torch.randint(10, (40, 5)), torch.arange(40) % 3
-    run = run_loop(
-        Words(),
-        (X, y),
-        epochs=2,
-        val_split=0.0,
-        optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1),
-    )
+    data = torch.randint(10, (40, 5)), torch.arange(40) % 3
+    model = Words()
+    model.table.sparse = sparse
+    return run_loop(model, data, epochs=2, val_split=0.0, **settings)
+
+
+def test_sparse_and_mixed_gradients_are_trained() -> None:
+    run = words(optimizer=lambda parameters: torch.optim.SGD(parameters, lr=0.1))
     assert run.training.progress.updates == run.step == 2
+
+
+@pytest.mark.parametrize("knobs", [{}, {"clip_grad_norm": 0.1}, {"l1": 0.01}, {"l2": 0.01}])
+def test_sparse_gradients_give_the_weights_that_dense_ones_give(knobs: dict[str, float]) -> None:
+    run, dense = (
+        words(optimizer="sgd", lr=0.1, **knobs),
+        words(False, optimizer="sgd", lr=0.1, **knobs),
+    )
+    for mine, theirs in zip(run.model.parameters(), dense.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_an_optimizer_that_cannot_take_sparse_gradients_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"model\.table has sparse=True.*--optimizer sgd"):
+        words()
