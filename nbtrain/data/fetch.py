@@ -137,6 +137,7 @@ class Fetch:
         notes: hears where workers cannot start.
         conform: what to do to each batch before it is moved, or None.
         draws: making a sample draws from torch.
+        shared: making a sample draws from `random` or NumPy.
     """
 
     def __init__(
@@ -148,9 +149,11 @@ class Fetch:
         notes: Notes | None = None,
         conform: Callable[[Any], Any] | None = None,
         draws: bool = False,
+        shared: bool = True,
     ) -> None:
         self.dataset = dataset
         self._draws = draws
+        self._shared = shared
         self.collate = collate
         self._workers = workers or Workers()
         self._notes = notes if notes is not None else Notes()
@@ -184,7 +187,7 @@ class Fetch:
         if self._workers.num_workers and self._start(tickets):
             yield from self._from_workers(self._pass)
             return
-        drawn = OwnRandomness(0, keep=False, torch_too=self._draws)
+        drawn = OwnRandomness(0, keep=False, torch_too=self._draws, shared=self._shared)
         for ticket in tickets():
             drawn.seed(ticket.seed)
             with drawn:

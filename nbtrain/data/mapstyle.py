@@ -241,6 +241,7 @@ def mapped(
             notes=context.notes,
             conform=conform,
             draws=look.draws,
+            shared=look.shared,
         )
         if make is not None:
             return make(fetch, rows, training)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -18,11 +19,47 @@ from nbtrain.data.routing import TorchDraws
 # Two runs that swap at once would leave one run's state behind for everyone.
 _swap = threading.RLock()
 
+PATIENCE: Final = 5.0
+"""Seconds that a fetch waits for the end of `undisturbed` on another thread. After them it
+goes on, for what is done there may itself wait for the run."""
+
+_aside: tuple[threading.Event, int] | None = None
+"""The end of the `undisturbed` under way, and its thread."""
+
+
+@contextmanager
+def undisturbed() -> Iterator[AbstractContextManager[bool]]:
+    """Within, `random` and `numpy.random` are this thread's: runs wait before they swap.
+
+    Gives the lock that each swap holds, for changing the generators after `PATIENCE`.
+    """
+    global _aside
+    ended = threading.Event()
+    with _swap:
+        before, _aside = _aside, (ended, threading.get_ident())
+    try:
+        yield _swap
+    finally:
+        with _swap:
+            _aside = before
+        ended.set()
+
 
 def seed_here(seed: int) -> None:
     """Seed `random` and `numpy.random` of this process."""
     random.seed(seed)
     np.random.seed(seed & 0xFFFFFFFF)
+
+
+def _acquire() -> None:
+    while True:
+        _swap.acquire()
+        if _aside is None or _aside[1] == threading.get_ident() or _aside[0].is_set():
+            return
+        ended = _aside[0]
+        _swap.release()
+        if not ended.wait(PATIENCE):
+            ended.set()
 
 
 class OwnRandomness(AbstractContextManager[None]):
@@ -35,11 +72,15 @@ class OwnRandomness(AbstractContextManager[None]):
     another thread draws meanwhile comes from ours and is lost: a cell that draws while a
     fetch is under way gets numbers that are random but not those of its seed. Torch's
     generator stays in its place; with ``torch_too`` what this thread draws from it comes
-    from one of ours, which disturbs no other thread.
+    from one of ours, which disturbs no other thread. Without ``shared``, for samples that
+    draw from neither `random` nor NumPy, both stay the user's.
     """
 
-    def __init__(self, seed: int, *, keep: bool = True, torch_too: bool = False) -> None:
+    def __init__(
+        self, seed: int, *, keep: bool = True, torch_too: bool = False, shared: bool = True
+    ) -> None:
         self._seed: int | None = seed
+        self._shared = shared
         self._keep = keep
         self._routing = TorchDraws(torch.Generator()) if torch_too else None
         self._ours: tuple[Any, Any] = (None, None)
@@ -50,7 +91,14 @@ class OwnRandomness(AbstractContextManager[None]):
         self._seed = seed
 
     def __enter__(self) -> None:
-        _swap.acquire()
+        if not self._shared:
+            if self._routing is not None:
+                if self._seed is not None:
+                    self._routing.generator.manual_seed(self._seed)
+                self._routing.__enter__()  # type: ignore[no-untyped-call]
+            self._seed = None
+            return
+        _acquire()
         self._theirs = _states()
         if self._seed is None:
             _put(self._ours)
@@ -70,6 +118,8 @@ class OwnRandomness(AbstractContextManager[None]):
     ) -> None:
         if self._routing is not None:
             self._routing.__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
+        if not self._shared:
+            return
         if self._keep:
             self._ours = _states()
         _put(self._theirs)
@@ -77,9 +127,11 @@ class OwnRandomness(AbstractContextManager[None]):
 
 
 class Look:
-    """What a look at samples found: whether making them draws from torch."""
+    """What a look at samples found: whether making them ``draws`` from torch, and whether
+    from the generators ``shared`` by the whole process, `random` and NumPy."""
 
     draws = False
+    shared = True
 
 
 @contextmanager
@@ -96,7 +148,9 @@ def looking(*place: int | str) -> Iterator[Look]:
     look = Look()
     try:
         with OwnRandomness(seed):
+            first = _states()
             yield look
+            look.shared = not _equal(_states(), first)
     finally:
         look.draws = not torch.equal(torch.default_generator.get_state(), begin)
         torch.default_generator.set_state(state)
@@ -104,6 +158,11 @@ def looking(*place: int | str) -> Iterator[Look]:
 
 def _states() -> tuple[Any, Any]:
     return random.getstate(), np.random.get_state(legacy=False)
+
+
+def _equal(these: tuple[Any, Any], those: tuple[Any, Any]) -> bool:
+    # NumPy's is a dict with an array in it; its bytes tell all apart.
+    return bool(these[0] == those[0]) and pickle.dumps(these[1]) == pickle.dumps(those[1])
 
 
 def _put(states: tuple[Any, Any]) -> None:

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from nbtrain.data import randomness
 from nbtrain.data.fetch import Ticket
 from nbtrain.data.order import generator, mix
-from nbtrain.data.randomness import OwnRandomness, looking
+from nbtrain.data.prepare import prepare
+from nbtrain.data.randomness import OwnRandomness, looking, undisturbed
 
 
 def draw():
@@ -114,3 +116,75 @@ def test_a_ticket_crosses_a_process():
     ticket = pickle.loads(pickle.dumps(Ticket([1, 2], 7)))
     assert ticket == [1, 2]
     assert ticket.seed == 7
+
+
+@pytest.mark.parametrize("draws", [random.random, np.random.rand, np.random.randn, random.gauss])
+def test_a_look_sees_draws_from_generators_that_all_share(draws):
+    with looking("data") as look:
+        draws()
+    assert look.shared
+    with looking("data") as look:
+        torch.rand(1)
+    assert not look.shared
+
+
+class Plain(torch.utils.data.Dataset):
+    """Draws nothing, and tells what `random` would give while it is read."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        self.seen.append(random.getstate())
+        return torch.ones(2), index % 2
+
+
+def test_samples_that_draw_nothing_leave_the_generators_in_place():
+    data = Plain()
+    batches = prepare(data=data, val_split=0.0).train
+    data.seen.clear()
+    before = random.getstate()
+    list(batches.epoch(0, batch_size=4))
+    assert len(data.seen) == 8
+    assert all(state == before for state in data.seen)
+
+
+def test_a_swap_waits_for_what_must_not_see_it():
+    entered, go_on = threading.Event(), threading.Event()
+
+    def fetch():
+        with OwnRandomness(0):
+            entered.set()
+            go_on.wait(10)
+
+    other = threading.Thread(target=fetch)
+    with undisturbed():
+        state = random.getstate()
+        other.start()
+        assert not entered.wait(0.2)
+        assert random.getstate() == state
+        with OwnRandomness(1):
+            pass  # this thread's own looks go on
+    assert entered.wait(10)
+    go_on.set()
+    other.join(10)
+
+
+def test_a_body_that_waits_for_a_run_does_not_stop_it_for_ever(monkeypatch):
+    monkeypatch.setattr(randomness, "PATIENCE", 0.05)
+    before = random.getstate()
+
+    def fetch():
+        for _ in range(100):
+            with OwnRandomness(0):
+                random.random()
+
+    other = threading.Thread(target=fetch)
+    with undisturbed():
+        other.start()
+        other.join(4)
+        assert not other.is_alive()
+    assert random.getstate() == before

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nbtrain import options
+from nbtrain.data.randomness import OwnRandomness
 from nbtrain.errors import InvalidValue, ModelError, UnknownName, UsageError
 from nbtrain.runs import presenter, registry
 from nbtrain.runs.run import Run
@@ -226,6 +227,31 @@ def test_seeding_puts_everything_back() -> None:
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == random.getstate()
     assert (before[2] == np.random.get_state()[1]).all()
+
+
+def test_a_cell_sees_its_own_generators_while_another_run_fetches() -> None:
+    over = threading.Event()
+
+    def fetch() -> None:
+        own = OwnRandomness(1)
+        while not over.is_set():
+            with own:
+                random.random()
+
+    def draws() -> list[float]:
+        return [random.random() + np.random.rand() for _ in range(5000)]
+
+    with seeded(3):
+        expected = draws()
+    other = threading.Thread(target=fetch)
+    other.start()
+    try:
+        for _ in range(5):
+            with seeded(3):
+                assert draws() == expected
+    finally:
+        over.set()
+        other.join(10)
 
 
 # ── the front door ────────────────────────────────────────────────────────────────────────
