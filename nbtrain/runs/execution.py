@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import wait
 from contextlib import suppress
@@ -22,7 +24,7 @@ from nbtrain.engine.ownership import Ownership, plain_copy
 from nbtrain.engine.predict import predict
 from nbtrain.engine.task import Task
 from nbtrain.engine.training import Training
-from nbtrain.errors import CommandRejected, NbtrainError, UsageError
+from nbtrain.errors import CommandRejected, ModelError, NbtrainError, UsageError
 from nbtrain.runs import failure
 from nbtrain.runs.inbox import Inbox
 from nbtrain.runs.interpreter import Contention
@@ -37,6 +39,8 @@ _BUSY = (
     "A cell keeps Python busy, so training gets fewer turns while that lasts. It gets them more "
     "often, which costs the cell about a fifth of its speed."
 )
+_STEP_SECONDS = 30.0
+"""How long a call of the user's model from another thread waits for the end of a step."""
 _LOST = "Another process has taken this run over."
 
 
@@ -64,7 +68,7 @@ class Execution:
         self.history = History()
         self.inbox = Inbox(self._emit)
         self.training = Training(folder.id, task, device, frozenset(spec.given))
-        self.ownership = Ownership(task.model, spec.name, self._snapshot)
+        self.ownership = Ownership(task.model, spec.name, self._snapshot_for_call)
         self.ownership.notify = self._notify_once
         self.error: BaseException | None = None
         self.ended = threading.Event()
@@ -438,24 +442,54 @@ class Execution:
 
     # ── the model ─────────────────────────────────────────────────────────────────────
 
-    def _between_steps(self, function: Callable[[], Any]) -> Any:
+    def _between_steps(self, function: Callable[[], Any], patience: float = math.inf) -> Any:
         """``function()`` where the model stands still; on the asker's thread if nobody
-        trains it."""
+        trains it. Raises TimeoutError after ``patience`` seconds within one step."""
         if self.trainer.here():
             return function()
+        until = time.monotonic() + patience
         future = None
         while future is None or not wait([future], timeout=0.05).done:
             # Before the start, after the end, and where it ended meanwhile so that nobody
             # will come to answer: the trainer cannot begin while we hold the lock.
-            with self._still:
-                if self.history.state not in ("running", "paused", "starting"):
-                    return function()
-            if future is None:
-                future = self.inbox.between_steps(function)
+            if self._still.acquire(timeout=0.05):
+                try:
+                    if not self._moving():
+                        return function()
+                finally:
+                    self._still.release()
+                if future is None:
+                    future = self.inbox.between_steps(function)
+            if time.monotonic() > until and (future is None or future.cancel()):
+                raise TimeoutError
         return future.result()
+
+    def _moving(self) -> bool:
+        """Whether a thread trains the model, or waits for a command to."""
+        moves = self.history.state in ("running", "paused", "starting")
+        return moves and self.trainer.has(self.folder.id)
 
     def _snapshot(self) -> nn.Module:
         copied: nn.Module = self._between_steps(lambda: plain_copy(self.task.model))
+        return copied.eval()
+
+    def _snapshot_for_call(self) -> nn.Module:
+        """The copy that a call from another thread works on.
+
+        Such a thread may have been started by the very step that waits for it.
+        """
+        try:
+            copied: nn.Module = self._between_steps(
+                lambda: plain_copy(self.task.model), _STEP_SECONDS
+            )
+        except TimeoutError:
+            name = self.spec.name
+            raise ModelError(
+                f"{name} is training this model and has been in one step for {_STEP_SECONDS:.0f} "
+                "s, so there is no copy of it for this call. If the step itself waits for this "
+                "thread, call the model on the thread that the step runs on; otherwise try "
+                f"again, or wait for {name}.model."
+            ) from None
         return copied.eval()
 
     def model(self) -> nn.Module:

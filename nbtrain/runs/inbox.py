@@ -63,6 +63,8 @@ class Inbox:
         self._arrived.clear()
         while self._requests:
             function, future = self._requests.popleft()
+            if not future.set_running_or_notify_cancel():
+                continue
             try:
                 future.set_result(function())
             except Exception as error:  # noqa: BLE001 - the asker's own, raised where it asked

@@ -52,6 +52,11 @@ class Trainer:
         with self._lock:
             return self._jobs[-1][0] if self._jobs else self._now
 
+    def has(self, owner: str) -> bool:
+        """Whether a job of ``owner`` is being done or stands in line."""
+        with self._lock:
+            return self._now == owner or any(owner == other for other, _ in self._jobs)
+
     def here(self) -> bool:
         """Whether this is the training thread."""
         return threading.current_thread() is self._thread

@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from nbtrain import messages as m
-from nbtrain.runs import interpreter
+from nbtrain.errors import ModelError, UsageError
+from nbtrain.runs import execution, interpreter
 from nbtrain.runs.execution import Execution
 from tests.engine.harness import classes, network
 from tests.runs.harness import PATIENCE, Gate, begin, done, until
@@ -58,6 +59,53 @@ def test_a_request_that_comes_with_the_end_is_answered(monkeypatch: pytest.Monke
     thread.join(PATIENCE)
     assert isinstance(models[0], nn.Sequential)
     run.wait(PATIENCE)
+
+
+@pytest.mark.filterwarnings("ignore:.*is training this model")
+def test_a_call_on_a_thread_of_the_step_itself_fails_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(execution, "_STEP_SECONDS", 0.2)
+    raised: list[Exception] = []
+
+    def step(model: nn.Module, batch: Any) -> torch.Tensor:
+        def call() -> None:
+            try:
+                model(batch[0])
+            except ModelError as error:
+                raised.append(error)
+
+        if not raised:
+            thread = threading.Thread(target=call)
+            thread.start()
+            thread.join(PATIENCE)
+        return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+    run = done(training_step=step)
+    assert run.state == "completed"
+    assert "the thread that the step runs on" in str(raised[0])
+
+
+def test_the_model_of_a_run_whose_thread_is_gone_can_be_had(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda arguments: gone.set())
+
+    def dies(self: Execution) -> None:
+        raise SystemError("a bug of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Execution, "_train", dies)
+        patch.setattr(Execution, "_fail", lambda self, error: dies(self))
+        run = begin()
+        assert gone.wait(PATIENCE)
+    assert run.live
+    assert isinstance(run.model, nn.Sequential)
+    with pytest.raises(UsageError, match="no best weights"):
+        run.best_model
+    run._execution._fail(SystemError("it never ended"))
+    assert run.state == "failed"
 
 
 def test_an_error_for_the_asker_does_not_end_the_run() -> None:
