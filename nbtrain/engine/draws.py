@@ -15,9 +15,11 @@ from __future__ import annotations
 import copyreg
 import functools
 import hashlib
+import random
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -46,6 +48,13 @@ class Draws:
         """Whether that may have changed, so that the next step has to find out again."""
         self.unroutable: set[str] = set()
         """Operators that drew and take no generator."""
+        self.late: int | None = None
+        """The step that found the first draws, where steps before it may have drawn too."""
+        self.shared: set[str] = set()
+        """Whose global generators a step drew from, though it is the run's."""
+        self.news = False
+        """Whether there is something new for `told`."""
+        self._suspects: set[str] = set()
         self._generators: dict[torch.device, torch.Generator] = {}
 
     def generator(self, device: torch.device) -> torch.Generator:
@@ -79,6 +88,57 @@ class Draws:
         """A mode within which every draw on this thread comes from this run."""
         return Reroute(self)
 
+    def mode(self) -> AbstractContextManager[Any]:
+        """What the next step runs within: as little as it needs."""
+        if self.unsure:
+            self.unsure = False
+            return self.trial()
+        return self.routed() if self.foreign else _NOTHING
+
+    @contextmanager
+    def trial(self, late: int | None = None) -> Iterator[None]:
+        """Within, a step finds out what it draws. ``late`` is its number, where steps before
+        it ran without a trial."""
+        foreign, before = self.foreign, _global_states()
+        with self.routed():
+            yield
+        if late is not None and self.foreign and not foreign:
+            self.late, self.news = late, True
+        after = _global_states()
+        drawn = {name for name, state in after.items() if before.get(name, state) != state}
+        drawn -= self.shared
+        # A cell may have drawn meanwhile: only who does so in two steps on end is meant.
+        if found := drawn & self._suspects:
+            self.shared |= found
+            self.news = True
+        self._suspects = drawn - found
+        if self._suspects:
+            self.unsure = True
+
+    def told(self) -> str:
+        """In sentences, what of this run cannot be repeated and why."""
+        said = []
+        if self.unroutable:
+            names = ", ".join(sorted(self.unroutable))
+            said.append(
+                f"The model draws by {names}, which takes its random numbers from PyTorch's "
+                "global generator alone, and other cells share that: the run does not repeat bit "
+                "for bit."
+            )
+        for owner in sorted(self.shared):
+            said.append(
+                f"A step draws from {owner}'s global generator, which other cells share: the run "
+                "does not repeat bit for bit."
+            )
+        if self.late is not None:
+            said.append(
+                f"Random draws besides nn.Dropout's were found at step {self.late}, and are the "
+                "run's own from there. Steps before it may have drawn from PyTorch's global "
+                "generator, which other cells share; those may not repeat bit for bit."
+            )
+        self.news = False
+        return " ".join(said)
+
     @contextmanager
     def aside(self, *words: object) -> Iterator[None]:
         """Within, draws come from generators of their own, so that a validation between
@@ -94,6 +154,19 @@ class Draws:
                 yield
         finally:
             self._generators = kept
+
+
+_NOTHING: AbstractContextManager[Any] = nullcontext()
+
+
+def _global_states() -> dict[str, Any]:
+    """The state of each global generator that is not PyTorch's, to compare."""
+    states: dict[str, Any] = {"Python": random.getstate()}
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        name, keys, *rest = numpy.random.get_state()
+        states["NumPy"] = (name, keys.tobytes(), *rest)
+    return states
 
 
 def current() -> Draws | None:
@@ -195,7 +268,9 @@ def _route(func: Any) -> Route | None:
             # Attention is tagged even where it has no dropout, and then needs no mode.
             if _really_draws(func, args, kwargs):
                 draws.foreign = True
-                draws.unroutable.add(func.overloadpacket.__name__)
+                if func.overloadpacket.__name__ not in draws.unroutable:
+                    draws.unroutable.add(func.overloadpacket.__name__)
+                    draws.news = True
             return func(*args, **kwargs)
         _refuse_recomputation()
         draws.foreign = True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from contextlib import nullcontext
 from typing import Any
 
 from torch import Tensor
@@ -18,9 +17,10 @@ from nbtrain.engine.training import Training, close
 from nbtrain.engine.update import clearing, update_of
 from nbtrain.engine.validate import validate
 from nbtrain.errors import CommandRejected
+from nbtrain.messages import Noticed
 
-_NOTHING = nullcontext()
 _TRIAL_STEPS = 256
+_LONG_EPOCH = 8
 
 
 class Loop:
@@ -51,16 +51,21 @@ class Loop:
         values, schedule, recorder = t.knobs.values, t.schedule, t.recorder
         draws, finite, scaler, buffers = t.draws, t.finite, t.scaler, self._buffers
         update, clear = update_of(optimizer), clearing(optimizer, task.model.parameters())
-        trial = p.step
+        trial = first = p.step
         t.tick()
         self.point(control.decide(p.step))
         while t.request.stop is None and not t.complete:
             t.rebatch = False
             # The first step of an epoch finds out whether something but nn.Dropout draws, at
             # twice the cost of a small step: so not of every epoch, where epochs are short.
-            mode: Any = draws.routed() if draws.foreign or p.step >= trial else _NOTHING
-            trial = max(trial, p.step + _TRIAL_STEPS) if p.step >= trial else trial
-            draws.unsure = False
+            steps = task.data.train.steps(t.batch_size)
+            if p.step >= trial or steps is None or steps >= _LONG_EPOCH:
+                late = p.step + 1 if p.step > first and not draws.unsure else None
+                draws.unsure = False
+                mode: Any = draws.trial(late)
+                trial = p.step + _TRIAL_STEPS
+            else:
+                mode = draws.mode()
             batches = task.data.train.epoch(p.epoch, batch_size=t.batch_size, start=p.position)
             for batch, size in batches:
                 with mode:
@@ -94,6 +99,8 @@ class Loop:
                         if not bad and (not t.on_cpu or math.isfinite(value)):
                             update()
                 clear()
+                if draws.news:
+                    self.control.emit(Noticed(topic="draws", text=draws.told(), **t.place))
                 if t.on_cpu and not math.isfinite(value):
                     bad = True
 
@@ -116,8 +123,7 @@ class Loop:
                     self.point(decision)
                 if t.rebatch or t.request.stop is not None or p.step == t.total_steps:
                     break
-                mode = draws.routed() if draws.foreign or draws.unsure else _NOTHING
-                draws.unsure = False
+                mode = draws.mode()
             else:
                 if p.position == 0:
                     raise t.empty_epoch()

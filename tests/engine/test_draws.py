@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import random
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from nbtrain.engine.draws import Draws, RunDropout, derive
+from nbtrain import messages as m
+from nbtrain.engine.draws import Draws, RunDropout, current, derive
 from nbtrain.errors import ModelError
 from tests.engine.harness import classes, run_loop
 
@@ -241,3 +244,58 @@ def test_draws_that_cannot_be_repeated_are_refused_not_wrong(
     if layer is nn.Dropout:
         run = run_loop(Checkpointed(layer(), reentrant), classes(40), epochs=1, dropout="off")
         assert run.step == 1
+
+
+class Noisy(nn.Module):
+    """Adds noise from the ``start``-th training step on."""
+
+    def __init__(self, draw: Callable[[], Any], start: int = 0) -> None:
+        super().__init__()
+        self.layer, self.draw, self.left = nn.Linear(4, 3), draw, start
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.left -= 1
+            if self.left < 0:
+                return self.layer(x + float(self.draw()))  # type: ignore[no-any-return]
+        return self.layer(x)  # type: ignore[no-any-return]
+
+
+def notices(draw: Callable[[], Any], start: int = 0) -> list[str]:
+    settings = {"epochs": 3, "batch_size": 8, "val_split": 0.0}
+    run = run_loop(Noisy(draw, start), classes(), **settings)
+    return [event.text for event in run.of(m.Noticed) if event.topic == "draws"]
+
+
+def test_draws_from_the_start_are_no_news() -> None:
+    assert notices(lambda: torch.randn(())) == []
+
+
+def test_draws_that_begin_late_are_routed_at_the_next_epoch_and_told() -> None:
+    (text,) = notices(lambda: torch.randn(()), start=3)
+    assert "found at step 9" in text and "may not repeat" in text
+
+
+@pytest.mark.parametrize(
+    ("draw", "owner"), [(lambda: np.random.rand(), "NumPy"), (lambda: random.random(), "Python")]
+)
+def test_a_global_generator_that_is_not_pytorchs_is_told_once(
+    draw: Callable[[], Any], owner: str
+) -> None:
+    (text,) = notices(draw)
+    assert f"{owner}'s global generator, which other cells share" in text
+
+
+def test_a_cell_that_draws_meanwhile_is_not_taken_for_the_step() -> None:
+    drawn = iter([random.random])
+    assert notices(lambda: next(drawn, lambda: 0.0)()) == []
+
+
+def test_what_takes_no_generator_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def draw() -> float:
+        current().unroutable.add("attention")  # type: ignore[union-attr]
+        current().news = True  # type: ignore[union-attr]
+        return 0.0
+
+    text, *_ = notices(draw)
+    assert "draws by attention" in text and "does not repeat" in text
