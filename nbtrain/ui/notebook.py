@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from IPython.core.interactiveshell import InteractiveShell
 
 from nbtrain import messages as m
+from nbtrain.errors import UsageError
 from nbtrain.runs import registry
 from nbtrain.ui import writer
 from nbtrain.ui.fallback import PlainPanel, needed
@@ -30,10 +32,14 @@ def panel(run: Run) -> Panel | PlainPanel:
         if not _panels:
             registry.subscribe(writer.wake)
         kind = PlainPanel if needed(InteractiveShell.instance().user_ns) else Panel
-        found = _panels[run.id] = kind(run.history, run.send, route=_route)
+        # By its id: a panel may outlive its run, whose model and data would live on with it.
+        found = _panels[run.id] = kind(run.history, partial(_route, run.id), route=_route)
     return found
 
 
 def _route(run: str, command: m.Command) -> None:
-    """Take a command to another run of this kernel, for buttons that act on one."""
-    registry.get(run).send(command)
+    """Take a command to the run of this id. Raises `UsageError` if it is gone."""
+    found = registry.find(run)
+    if found is None:
+        raise UsageError("This run is no longer in memory. Run its cell again to train anew.")
+    found.send(command)

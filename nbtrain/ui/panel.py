@@ -74,12 +74,12 @@ class Panel:
         self._asked = threading.Event()
         self._viewed = False
         self._sequence = 0
-        self._pictures = Pictures(history, self.widget.model_id, live=live)
         # The cell that made the panel is the one that its messages belong to.
         self._context = contextvars.copy_context()
         self._writer.add(self)
         # A test's writer draws everything; the kernel has one for frames and one for pictures.
         self._painter = writer or writers.painter
+        self._pictures = Pictures(history, self.widget.model_id, self._painter, live=live)
         self._painter.add(self._pictures)
 
     def show(self) -> None:
@@ -98,6 +98,7 @@ class Panel:
         return self._context.run(self._draw, now)
 
     def _draw(self, now: float) -> float | None:
+        ended, seen = self.history.state == "finished", (*self._moment()[:2], False)
         if self._asked.is_set():
             self._asked.clear()
             self._viewed = True
@@ -106,7 +107,13 @@ class Panel:
             message = self.feed.frame()
             if message is not None:
                 self._post(*message)
+        if ended:
+            self._writer.rest(self, self._moment, seen)
         return None
+
+    def _moment(self) -> tuple[object, ...]:
+        """What a panel of an ended run is drawn again for."""
+        return self.history.version, self.feed.view.refused, self._asked.is_set()
 
     def _post(self, content: dict[str, Any], buffers: list[bytes]) -> None:
         self._sequence += 1

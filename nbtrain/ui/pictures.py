@@ -13,6 +13,7 @@ from nbtrain.store.history import History
 from nbtrain.ui import picture
 from nbtrain.ui.feed import Feed
 from nbtrain.ui.place import Place
+from nbtrain.ui.writer import Writer
 
 MOST_PLACES: Final = 4
 """Outputs of one run that get fresh pictures: those shown last."""
@@ -27,10 +28,12 @@ class Pictures:
         history: the run's history.
         model: the id of the widget that the outputs show while there is a kernel.
         live: whether the run takes commands.
+        writer: calls `draw`.
     """
 
-    def __init__(self, history: History, model: str, *, live: bool = True) -> None:
+    def __init__(self, history: History, model: str, writer: Writer, *, live: bool = True) -> None:
         self.history = history
+        self._writer = writer
         self._model = model
         # Its own, because another thread reads the panel's.
         self._feed = Feed(history, live=live)
@@ -48,8 +51,14 @@ class Pictures:
 
     def draw(self, now: float) -> float | None:
         """Renew what is due. See `writer.Drawable`."""
+        ended, seen = self.history.state == "finished", self._moment()
         due = [place.draw(now, self._renewed) for place in self._places]
+        if ended and not any(due):
+            self._writer.rest(self, self._moment, seen)
         return min((at for at in due if at is not None), default=None)
+
+    def _moment(self) -> object:
+        return self.history.version, self._places
 
     def _renewed(self) -> dict[str, Any]:
         feed, drawn = self._feed, None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 FRAME: Final = 0.1
@@ -46,6 +47,7 @@ class Writer:
         self._lock = threading.Lock()
         self._panels: list[Drawable] = []
         self._due: dict[int, float] = {}
+        self._resting: dict[int, tuple[Drawable, Callable[[], object], object]] = {}
         self._awake = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -72,6 +74,16 @@ class Writer:
         with self._lock:
             self._panels = [other for other in self._panels if other is not panel]
             self._due.pop(id(panel), None)
+            self._resting.pop(id(panel), None)
+
+    def rest(self, panel: Drawable, moment: Callable[[], object], seen: object) -> None:
+        """Draw ``panel`` again only once ``moment()`` is no longer what was ``seen``.
+
+        For what has ended. Asked at each waking; called from the panel's own `draw`.
+        """
+        with self._lock:
+            self._panels = [other for other in self._panels if other is not panel]
+            self._resting[id(panel)] = (panel, moment, seen)
 
     def wake(self) -> None:
         """Say that something changed. Any thread; never blocks, never raises."""
@@ -130,6 +142,7 @@ class Writer:
             with self._round:
                 self._begun += 1
             self._awake.clear()
+            self._rouse()
             for panel in self.panels:
                 self._draw(panel)
                 if self._thread is not me:
@@ -141,6 +154,14 @@ class Writer:
             # picture) the trainers get at least as much time as it took.
             end = time.monotonic()
             self._closed.wait(max(self.frame - (end - begin), min(end - begin, 0.3)))
+
+    def _rouse(self) -> None:
+        """Draw those again for whom something changed while they rested."""
+        with self._lock:
+            for key, (panel, moment, seen) in list(self._resting.items()):
+                if moment() != seen:
+                    del self._resting[key]
+                    self._panels.append(panel)
 
     def _draw(self, panel: Drawable) -> None:
         now = time.monotonic()

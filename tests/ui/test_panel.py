@@ -191,6 +191,21 @@ def test_a_button_for_a_run_that_is_gone_says_so(shown: Shown) -> None:
     assert "gone" in answer["reason"]
 
 
+def test_the_panel_of_an_ended_run_rests_until_something_happens(shown: Shown) -> None:
+    shown.hello()
+    finish(shown.history)
+    assert shown.newest()["kind"] == "frame"
+    assert shown.panel not in shown.writer.panels
+    assert shown.hello()["kind"] == "snapshot"
+    shown.ask(m.Set(id="c9", knob="lr", value=-1))
+    assert [a["id"] for a in shown.newest()["view"]["answers"]] == ["c9"]
+    place = shown.history.step
+    shown.history.apply(m.Resumed(run=RUN, step=place))
+    step(shown.history)
+    assert shown.newest()["view"]["progress"]["step"] > place
+    assert shown.panel in shown.writer.panels
+
+
 def test_a_broken_comm_ends_one_panel_alone(writer: Writer) -> None:
     broken, healthy = Shown(writer), Shown(writer)
     for shown in (broken, healthy):
@@ -322,7 +337,7 @@ def test_a_picture_that_cannot_be_drawn_leaves_table_and_panel(
     assert shown.writer.flush(WAIT)
     data = outputs(publisher)[-1][0]
     assert "<table>" in data["text/html"]
-    assert shown.panel in shown.writer.panels
+    assert shown.hello()["kind"] == "snapshot"
 
 
 def test_making_a_panel_imports_no_bokeh_and_no_matplotlib() -> None:

@@ -163,3 +163,24 @@ def test_a_removed_panel_is_not_drawn(writer: Writer) -> None:
     drawn = len(panel.times)
     assert writer.flush(SOON)
     assert len(panel.times) == drawn
+
+
+def test_a_panel_at_rest_is_drawn_again_when_something_changed(writer: Writer) -> None:
+    version = [1]
+
+    class Ended:
+        drawn = 0
+
+        def draw(self, now: float) -> float | None:
+            self.drawn += 1
+            writer.rest(self, lambda: version[0], version[0])
+            return None
+
+    panel = Ended()
+    writer.add(panel)
+    assert writer.flush()
+    assert writer.flush()
+    assert (panel.drawn, writer.panels) == (1, ())
+    version[0] = 2
+    assert writer.flush()
+    assert panel.drawn == 2
