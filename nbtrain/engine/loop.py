@@ -6,6 +6,7 @@ import math
 import time
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nbtrain.engine import checkpoint, nonfinite
@@ -21,6 +22,8 @@ from nbtrain.messages import Noticed
 
 _TRIAL_STEPS = 256
 _LONG_EPOCH = 8
+_MOST_SKIPPED = 50
+"""Updates in a row that fp16's loss scaling may skip, while it looks for its scale."""
 
 
 class Loop:
@@ -77,6 +80,8 @@ class Loop:
                         scaler.unscale_(optimizer)
 
                 gradients = [w.grad for w in parameters if w.grad is not None]
+                if scaler is not None:
+                    t.overflows.check(gradients)
                 if values["l1"] or values["l2"]:
                     add_penalties(parameters, values["l1"], values["l2"])
                 if values["clip_grad_norm"] is not None:
@@ -87,6 +92,9 @@ class Loop:
                 value: float | Tensor = loss.item() if t.on_cpu else loss.detach()
                 bad = False
                 if scaler is not None:
+                    if not t.on_cpu:
+                        finite.check_loss(loss.detach())
+                        finite.count()
                     scaler.step(optimizer)
                     scaler.update()
                 else:
@@ -107,7 +115,7 @@ class Loop:
                 p.step += 1
                 p.position += size
                 p.samples += size
-                if not bad:
+                if not bad or scaler is not None:  # those it skipped are taken off at a frame
                     p.updates += 1
                 lr = schedule.lr if schedule.constant else _advance(t)
                 recorder.add(value, p.samples, lr, outputs, targets, extras)
@@ -194,7 +202,9 @@ class Loop:
         before = p.seconds
         if t.clock is not None:
             t.tick()
-        if t.by_flag and len(t.recorder):
+        if t.scaler is not None and len(t.recorder):
+            self._look_at_scaler()
+        elif t.by_flag and len(t.recorder):
             if t.finite.found.item() != 0:
                 self._found_by_flag()
             t.finite.reset()
@@ -287,6 +297,26 @@ class Loop:
         t.finite.reset()
         t.progress.updates -= len(t.recorder) - good
         self.commands.not_finite(nonfinite.explain(t, t.batch_of(good)))
+
+    def _look_at_scaler(self) -> None:
+        """Count what fp16's loss scaling skipped, and find out whether it still helps."""
+        t = self.training
+        over, finite = t.overflows, t.finite
+        read = torch.stack([over.skipped, over.row, finite.found, finite.good])
+        skipped, row, bad, good = map(int, read.tolist())
+        over.skipped.zero_()
+        finite.reset()
+        t.progress.updates -= skipped
+        if bad:
+            self._buffers.restore()
+            self.commands.not_finite(nonfinite.explain(t, t.batch_of(good)))
+        elif row >= _MOST_SKIPPED:
+            over.row.zero_()
+            self.commands.not_finite(
+                f"The last {row} updates were skipped, because their gradients are not finite in "
+                "fp16, at a smaller and smaller loss scale. Take --precision bf16 or fp32, or "
+                "lower the learning rate."
+            )
 
 
 def _advance(t: Training) -> float:

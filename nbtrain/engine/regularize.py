@@ -65,6 +65,10 @@ class FiniteCheck:
         # GradScaler's own kernel: one pass over all gradients, scaled by one.
         torch._amp_foreach_non_finite_check_and_unscale_(plain, self.found, self._one)
 
+    def check_loss(self, loss: Tensor) -> None:
+        """Look at ``loss`` alone: scaled gradients may overflow where nothing is wrong."""
+        self.found.copy_(torch.maximum(self.found, (~loss.isfinite()).to(self.found.dtype)))
+
     def count(self) -> None:
         """Count the latest check if it was passed and all before it were."""
         self.good.add_(self._one - self.found)
@@ -72,3 +76,23 @@ class FiniteCheck:
     def reset(self) -> None:
         self.found.zero_()
         self.good.zero_()
+
+
+class Overflows:
+    """Counts on the device the updates that fp16's loss scaling skipped.
+
+    ``skipped`` are those since it was last set to 0, ``row`` the latest ones on end.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.skipped = torch.zeros((), device=device)
+        self.row = torch.zeros((), device=device)
+        self._check = FiniteCheck(device)
+
+    def check(self, gradients: Sequence[Tensor]) -> None:
+        """Look at the gradients of one step, unscaled."""
+        found = self._check.found
+        found.zero_()
+        self._check.check(gradients)
+        self.skipped.add_(found)
+        self.row.add_(1.0).mul_(found)

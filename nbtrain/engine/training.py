@@ -18,7 +18,7 @@ from nbtrain.engine.draws import Draws
 from nbtrain.engine.early import EarlyStopping, Weights, better_of
 from nbtrain.engine.knobs import Knobs
 from nbtrain.engine.recorder import Recorder
-from nbtrain.engine.regularize import FiniteCheck
+from nbtrain.engine.regularize import FiniteCheck, Overflows
 from nbtrain.engine.schedule import Schedule, is_scheduler
 from nbtrain.engine.task import Task, metric_names
 from nbtrain.errors import DataError, ModelError, UsageError
@@ -122,6 +122,7 @@ class Training:
         self.knobs.values["lr"] = self.schedule.lr
         self.recorder = Recorder(self.run, self.device, task.loss)
         self.finite = FiniteCheck(self.device)
+        self.overflows = Overflows(self.device)
         self.on_cpu = self.device.type == "cpu"
         self.by_flag = not self.on_cpu and optimizers.skips_by_flag(self.optimizer)
         if self.by_flag:

@@ -176,3 +176,63 @@ def test_only_written_buffers_are_copied_and_put_back() -> None:
     buffers.restore()
     assert same(weights(model), good)
     assert not Buffers(nn.Linear(2, 2))
+
+
+class Overflowing(torch.autograd.Function):
+    """Passes its input on; the gradient is infinite."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: torch.Tensor) -> torch.Tensor:
+        return slopes[0] * float("inf")
+
+
+def overflowing(bad: range) -> Any:
+    calls = iter(range(10**6))
+
+    def step(model: nn.Module, batch: Any) -> torch.Tensor:
+        loss = nn.functional.cross_entropy(model(batch[0]).float(), batch[1])
+        result = Overflowing.apply(loss) if next(calls) in bad else loss
+        assert isinstance(result, torch.Tensor)
+        return result
+
+    return step
+
+
+def fp16(step: Any, steps: int) -> Any:
+    return run_loop(
+        network(),
+        classes(40),
+        training_step=step,
+        steps=steps,
+        batch_size=8,
+        val_split=0.0,
+        precision="fp16",
+        attended=False,
+    )
+
+
+def test_updates_that_fp16_skips_are_not_counted() -> None:
+    run = fp16(overflowing(range(2, 5)), 10)
+    assert (run.step, run.training.progress.updates) == (10, 7)
+    assert run.training.request.outcome is None
+
+
+def test_fp16_that_skips_every_update_ends_the_run() -> None:
+    run = fp16(overflowing(range(10**6)), 100_000)
+    assert run.training.request.outcome == "failed"
+    assert "updates were skipped" in (run.training.request.stop or "")
+    assert run.training.progress.updates == 0
+
+
+def test_a_loss_that_is_not_finite_ends_an_fp16_run() -> None:
+    step = overflowing(range(0))
+    count = iter(range(10**6))
+    run = fp16(
+        lambda model, batch: step(model, batch) * (float("nan") if next(count) > 2 else 1), 99
+    )
+    assert run.training.request.outcome == "failed"
+    assert (run.step, run.training.progress.updates) == (4, 3)
