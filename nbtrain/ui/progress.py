@@ -9,6 +9,7 @@ and goes on as ``KeyboardInterrupt``, as it would out of a loop of one's own.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from contextlib import suppress
@@ -26,6 +27,15 @@ INTERVAL = 0.1
 
 LOG_INTERVAL = 5.0
 """Seconds between two bars where they do not overwrite each other, as in a log file."""
+
+COLUMNS = 80
+"""Columns of a terminal that does not tell its width."""
+
+LOG_COLUMNS = 120
+"""Columns of a line where there is no terminal, as in a log file."""
+
+SHORTEST_BAR, LONGEST_BAR = 4, 20
+"""Columns of the bar itself."""
 
 STOP_SECONDS = 10.0
 """Longest wait for the step in progress after an interrupt."""
@@ -49,9 +59,8 @@ def follow(run: Run, file: TextIO | None = None) -> None:
     bar = tqdm(
         desc=run.name,
         file=file,
-        dynamic_ncols=tty,
-        ncols=None if tty else 120,
-        bar_format="{desc}: {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt}{postfix}",
+        ncols=_columns(file),
+        bar_format=_format(LONGEST_BAR),
     )
     watch = _Watch(run, bar, file, INTERVAL if tty else LOG_INTERVAL)
     try:
@@ -116,8 +125,36 @@ class _Watch:
             self._drawn = time.monotonic()
             self._bar.total = history.total_steps
             self._bar.n = history.step
-            self._bar.set_postfix_str(summary(self._run), refresh=False)
+            self._fit(_columns(self._file))
             self._bar.refresh()
+
+    def _fit(self, columns: int) -> None:
+        """Fill a line of so many columns with what fits whole, and the bar with the rest."""
+        history = self._run.history
+        total = "?" if history.total_steps is None else history.total_steps
+        ends = f"{self._run.name}: 100%|| {history.step}/{total}, "
+        told = summary(self._run, columns - len(ends) - SHORTEST_BAR)
+        bar = columns - len(ends) - len(told)
+        self._bar.ncols = columns
+        self._bar.bar_format = _format(min(bar, LONGEST_BAR))
+        self._bar.set_postfix_str(told, refresh=False)
+
+
+def _format(bar: int) -> str:
+    shown = f"{{percentage:3.0f}}%|{{bar:{bar}}}| " if bar >= SHORTEST_BAR else ""
+    return f"{{desc}}: {shown}{{n_fmt}}/{{total_fmt}}{{postfix}}"
+
+
+def _columns(file: TextIO) -> int:
+    """The columns of a line of ``file``."""
+    if not file.isatty():
+        return LOG_COLUMNS
+    try:
+        columns = os.get_terminal_size(file.fileno()).columns
+    except (AttributeError, OSError, ValueError):
+        columns = 0  # a terminal that is none of the system's
+    # Some terminals, as those of scripts that drive one, report a width of 0.
+    return columns or COLUMNS
 
 
 def beginning(run: Run) -> str:
@@ -128,25 +165,45 @@ def beginning(run: Run) -> str:
     )
 
 
-def summary(run: Run) -> str:
-    """Where ``run`` stands, such as ``epoch 3/30  loss 0.12  val_loss 0.3``."""
+def summary(run: Run, width: int | None = None) -> str:
+    """Where ``run`` stands, such as ``epoch 3/30  512 steps/s  0:42 left  loss 0.12``.
+
+    Of the metrics those that fit whole into ``width`` characters.
+    """
     history = run.history
     parts = []
     if run.state != "running":
         parts.append(run.state)
     if history.epochs:
         parts.append(f"epoch {min(math.floor(history.epoch) + 1, history.epochs)}/{history.epochs}")
+    speed = history.steps_per_second
+    if run.state == "running" and speed > 0:
+        parts.append(f"{speed:.0f} steps/s" if speed >= 10 else f"{speed:.2g} steps/s")
+        if history.total_steps is not None:
+            parts.append(f"{_clock((history.total_steps - history.step) / speed)} left")
     for name in history.names:
         if name in history.metrics and len(history[name]):
             parts.append(f"{name} {history[name][-1]:.4g}")
-    return "  ".join(parts)
+    text = ""
+    for part in parts:
+        longer = f"{text}  {part}" if text else part
+        if width is None or len(longer) <= width:
+            text = longer
+    return text
+
+
+def _clock(seconds: float) -> str:
+    """``seconds`` as 0:42 or 1:02:03."""
+    minutes, rest = divmod(math.ceil(max(seconds, 0.0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def ending(run: Run) -> str:
     """One line on how ``run`` ended."""
     history = run.history
     text = f"{run.name}: {history.outcome} at step {history.step}"
-    if history.reason:
+    if history.reason and history.reason != history.outcome:
         text += f" ({history.reason})"
     if best_of(history) and history.best is not None:
         text += f"; best {best_of(history)} at step {history.best.step}"

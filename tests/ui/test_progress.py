@@ -124,6 +124,53 @@ def test_the_bar_tells_where_the_run_stands_and_how_it_ended():
     )
 
 
+class Terminal(io.StringIO):
+    """A terminal of ``columns``."""
+
+    def isatty(self):
+        return True
+
+    def fileno(self):
+        return 2
+
+
+def drawn(monkeypatch, columns, *chapters):
+    size = os.terminal_size((columns, 24))
+    monkeypatch.setattr(progress.os, "get_terminal_size", lambda _: size)
+    monkeypatch.setattr(progress, "INTERVAL", 0.0)
+    file = Terminal()
+    progress.follow(Run(begun(), *chapters), file)
+    return [line.rstrip() for line in re.split(r"[\r\n]", file.getvalue())]
+
+
+def test_the_bar_tells_speed_and_time_left(monkeypatch):
+    lines = drawn(monkeypatch, 80, [stepped(1)], [finished()])
+    assert any("epoch 1/2  1 steps/s  0:03 left  loss 1" in line for line in lines), lines
+
+
+@pytest.mark.parametrize("columns", [0, 12, 30, 45, 50, 55, 60, 70, 80, 200])
+def test_no_number_is_cut_whatever_the_width(monkeypatch, columns):
+    chapters = [stepped(1)], [stepped(3), validated(3, 0.123456)], [finished()]
+    lines = drawn(monkeypatch, columns, *chapters)
+    bars = [line for line in lines if re.search(r" [13]/4", line)]
+    assert bars
+    assert all(len(line) <= (columns or 80) for line in bars)
+    for line in bars:
+        assert re.search(r"( [13]/4,?|/2|steps/s|left|completed|loss (1|0\.3333|0\.1235))$", line)
+    if columns in (0, 80):
+        assert any("left" in line for line in bars)
+
+
+def test_the_end_says_once_that_it_was_stopped():
+    lines = shown(Run(begun(), [stepped(1)], [finished("stopped", "stopped")]))
+    assert lines[-1] == "digits: stopped at step 1"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (41.2, "0:42"), (3723, "1:02:03")])
+def test_time_left_reads_as_a_clock(seconds, text):
+    assert progress._clock(seconds) == text
+
+
 def test_what_the_run_prints_stands_above_the_bar_once():
     logged = [m.Logged(run="r", stream="stdout", text=text) for text in ("one", "two")]
     last = m.Logged(run="r", stream="stderr", text="50%")
