@@ -84,6 +84,8 @@ class Execution:
         self._said: set[str] = set()
         self._contention = Contention(self._tell_busy)
         self._saver = Writer(folder.path / "checkpoints") if folder.path is not None else None
+        self.behind: str | None = None
+        """The run it stood in line behind."""
         self._storage_problem: str | None = None
         self._lost = False
         self._modes: list[tuple[nn.Module, bool]] = []
@@ -220,6 +222,7 @@ class Execution:
         Raises `ModelError` if another live run trains the model.
         """
         self.ownership.take()
+        self.behind = behind
         run = self.folder.id
         name, number = self.spec.name, self.folder.number
         self._emit(m.Created(run=run, name=name, number=number, spec=self.spec.to_json()))

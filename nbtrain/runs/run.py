@@ -200,8 +200,13 @@ class Run:
         return answer
 
     def evaluate(self) -> dict[str, float]:
-        """Measure the validation data now. Returns the metrics."""
-        self._ask(m.Evaluate())
+        """Measure the validation data now. Returns the metrics.
+
+        Raises `CommandRejected` if the run does not come to it within 10 s.
+        """
+        answer = self._ask(m.Evaluate())
+        if answer.event is None:
+            raise CommandRejected(_sentence(answer.text))
         names = [n for n in self.history.metrics if n.startswith("val_") and n in self.history]
         return {name: float(self.history[name][-1]) for name in names if len(self.history[name])}
 
@@ -246,10 +251,11 @@ class Run:
         unsubscribe = execution.on_answer(command.id, answered.set)
         try:
             execution.send(command)
-            if self.history.state != "queued" and not execution.trainer.here():
-                answered.wait(ANSWER_SECONDS)
-                if finished:
-                    execution.settled.wait(ANSWER_SECONDS)
+            in_line = self.history.state == "queued" and execution.behind is not None
+            if not in_line and not execution.trainer.here():
+                until = time.monotonic() + ANSWER_SECONDS
+                if answered.wait(ANSWER_SECONDS) and finished:
+                    execution.settled.wait(max(0.0, until - time.monotonic()))
         finally:
             unsubscribe()
         answer = self.history.answers.get(command.id)

@@ -25,6 +25,7 @@ from nbtrain.errors import (
     UsageError,
 )
 from nbtrain.runs import registry
+from nbtrain.runs import run as run_module
 from nbtrain.store.catalog import Store
 from nbtrain.store.lease import held
 from tests.engine.harness import classes, network, same, values, weights
@@ -118,6 +119,19 @@ def test_evaluate_gives_the_metrics_of_now() -> None:
         X, y = next(iter(run._execution.task.data.val.epoch(0, batch_size=99)))[0]
         loss = nn.functional.cross_entropy(run.model(X), y)
     assert metrics["val_loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_a_run_that_cannot_measure_yet_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "ANSWER_SECONDS", 0.05)
+    gate = Gate(1)
+    first = begin(name="first", training_step=gate)
+    gate.arrive()
+    with pytest.raises(CommandRejected, match="middle of a long step"):
+        first.evaluate()
+    with pytest.raises(CommandRejected, match="waits for its device"):
+        begin(name="second").evaluate()
+    gate.open.set()
+    first.wait(PATIENCE)
 
 
 def test_a_copy_of_a_command_acts_once() -> None:
