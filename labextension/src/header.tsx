@@ -7,6 +7,7 @@ import { bytes, count, duration, speed } from './format';
 import { useClosed, useModel, useView } from './hooks';
 import { Menu, type Item } from './menu';
 import type { PanelModel } from './model';
+import { told } from './outcome';
 import type { Drawing } from './panel';
 import type { Action, Progress, StateInfo } from './protocol';
 
@@ -63,7 +64,8 @@ export function stateWord({ state, outcome }: StateInfo, live: boolean): string 
 function Meta({ model }: { model: PanelModel }): JSX.Element {
   const progress = useView(model, 'progress');
   const { state } = useView(model, 'state');
-  const parts = metaParts(progress, state === 'running');
+  const live = useModel(model, ({ live }) => live);
+  const parts = metaParts(progress, live && state === 'running');
   return (
     <span className="nbt-meta" data-nbt="progress">
       {parts.map(({ key, text, strong, rest }) => (
@@ -83,7 +85,7 @@ interface Part {
   rest?: string;
 }
 
-function metaParts(progress: Progress, running: boolean): Part[] {
+export function metaParts(progress: Progress, running: boolean): Part[] {
   const { epoch, epochs, step, total_steps, steps_per_second, seconds, seconds_left } = progress;
   const parts: Part[] = [];
   if (epoch !== null) {
@@ -102,18 +104,21 @@ function metaParts(progress: Progress, running: boolean): Part[] {
     strong: count(step),
     rest: total_steps ? `/${count(total_steps)}` : ''
   });
-  if (running && steps_per_second) {
-    parts.push({ key: 'speed', strong: speed(steps_per_second), rest: ' steps/s' });
-  }
+  // Where room is short the last parts go first, so these stand in the order of their use.
   if (running && seconds_left !== null) {
     parts.push({ key: 'left', strong: duration(seconds_left), rest: ' left' });
   } else if (!running && seconds) {
     parts.push({ key: 'seconds', strong: duration(seconds), rest: ' trained' });
   }
-  const memory = progress.memory ? bytes(progress.memory) : null;
+  if (running && steps_per_second) {
+    parts.push({ key: 'speed', strong: speed(steps_per_second), rest: ' steps/s' });
+  }
   const device = progress.device_name || progress.device;
   if (device) {
-    parts.push({ key: 'device', rest: [device, memory].filter(Boolean).join(', ') });
+    parts.push({ key: 'device', rest: device });
+  }
+  if (device && progress.memory) {
+    parts.push({ key: 'memory', rest: bytes(progress.memory) });
   }
   return parts;
 }
@@ -137,7 +142,9 @@ function Bar({ model }: { model: PanelModel }): JSX.Element {
 }
 
 function Outcome({ model }: { model: PanelModel }): JSX.Element | null {
-  const { state, outcome, reason, restored } = useView(model, 'state');
+  const info = useView(model, 'state');
+  const best = useView(model, 'best');
+  const { name } = useView(model, 'run');
   const live = useModel(model, ({ live }) => live);
   const late = useModel(model, ({ client }) =>
     [...client.pending.values()].some(({ late, target }) => late && !target.startsWith('knob:'))
@@ -147,16 +154,7 @@ function Outcome({ model }: { model: PanelModel }): JSX.Element | null {
     ({ client }) =>
       [...client.rejected].filter(([target]) => !target.startsWith('knob:')).pop()?.[1]
   );
-  const story: string[] = [];
-  if (reason && outcome !== 'failed') {
-    story.push(sentence(reason));
-  }
-  if (state === 'finished' && restored !== null) {
-    story.push(`The model holds the weights of step ${count(restored)}.`);
-  }
-  if (!live) {
-    story.push('The kernel of this run is gone; this is the last it told.');
-  }
+  const story = told(info, best, name, live);
   if (!late && !refused && story.length === 0) {
     return null;
   }
@@ -175,11 +173,6 @@ function Outcome({ model }: { model: PanelModel }): JSX.Element | null {
       )}
     </p>
   );
-}
-
-function sentence(text: string): string {
-  const whole = text.charAt(0).toUpperCase() + text.slice(1);
-  return /[.!?]$/.test(whole) ? whole : `${whole}.`;
 }
 
 function Buttons({ model, drawing, setDrawing }: Props): JSX.Element {
@@ -251,6 +244,16 @@ function Buttons({ model, drawing, setDrawing }: Props): JSX.Element {
             Ten more epochs
           </Button>
         )
+      ) : state === 'queued' ? (
+        <Button
+          name="cancel"
+          primary
+          hint={closed ?? 'Leave the queue without training'}
+          disabled={!!closed}
+          onClick={send({ kind: 'Stop', restore: 'last', early: true })}
+        >
+          Cancel
+        </Button>
       ) : (
         <Button
           name="early-stop"

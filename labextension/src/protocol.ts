@@ -20,6 +20,8 @@ export interface StateInfo {
   error: string | null;
   traceback: string | null;
   restored: number | null;
+  /** The name of the run that holds the device while this one is queued. */
+  behind: string | null;
 }
 
 export interface Progress {

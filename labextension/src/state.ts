@@ -22,7 +22,8 @@ const NOTHING: View = {
     reason: null,
     error: null,
     traceback: null,
-    restored: null
+    restored: null,
+    behind: null
   },
   progress: {
     step: 0,

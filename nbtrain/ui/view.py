@@ -63,7 +63,7 @@ class View:
         """For each key what it is made of, to compare, and how it is made."""
         h = self.history
         actions, live = h.actions, self.live
-        state = (h.state, h.outcome, h.reason, h.error, h.traceback, h.restored)
+        state = (h.state, h.outcome, h.reason, h.error, h.traceback, h.restored, h.behind)
         return {
             "run": ((h.id, h.name, h.number), self._run),
             "state": (state, self._state),
@@ -71,7 +71,7 @@ class View:
             "progress": (object(), lambda: progress(h)),
             "charts": (self.charts, self._charts),
             "knobs": ((h.layers, h.unsupported, h.metrics, h.names), lambda: knobs(h)),
-            "values": ((h.knobs, actions), lambda: values(h)),
+            "values": ((h.id, h.knobs, actions), lambda: values(h)),
             "actions": (actions, self._actions),
             "answers": ((h.answers.latest(1), len(h.answers), self.refused), self._answers),
             "best": (h.best, self._best),
@@ -87,7 +87,7 @@ class View:
         return {"id": h.id, "name": h.name, "number": h.number}
 
     def _state(self) -> dict[str, Any]:
-        names = ("state", "outcome", "reason", "error", "traceback", "restored")
+        names = ("state", "outcome", "reason", "error", "traceback", "restored", "behind")
         return {name: getattr(self.history, name) for name in names}
 
     def _charts(self) -> list[dict[str, Any]]:
@@ -166,6 +166,8 @@ def progress(history: History) -> dict[str, Any]:
     """How far the run is; ``seconds_left`` while it runs and its end is known."""
     h = history
     step, total = h.step, h.total_steps
+    # Before the run starts its plan is what was asked for.
+    epochs = h.epochs if h.knobs else requested(h).get("epochs")
     fraction = seconds_left = None
     if total:
         fraction = min(step / total, 1.0)
@@ -178,7 +180,7 @@ def progress(history: History) -> dict[str, Any]:
         "step": step,
         "total_steps": total,
         "epoch": _rounded(h.epoch, 4),
-        "epochs": h.epochs,
+        "epochs": epochs,
         "fraction": _rounded(fraction, 4),
         "steps_per_second": _rounded(rate, 1),
         "seconds": _rounded(h.seconds, 1),
@@ -220,7 +222,7 @@ def _declaration(knob: options.Knob, reason: str | None) -> dict[str, Any]:
 def values(history: History) -> dict[str, Any]:
     """Every knob's value, and the action that set it last."""
     last = {action.knob: action for action in history.actions if action.knob}
-    current: dict[str, Any] = dict(history.knobs)
+    current: dict[str, Any] = dict(history.knobs) or requested(history)
     rates = current.get("dropout")
     for layer in history.layers[:MOST_LAYERS]:
         name = f"dropout.{layer}"
@@ -237,6 +239,14 @@ def values(history: History) -> dict[str, Any]:
             "command": action.id if action else None,
         }
     return shown
+
+
+def requested(history: History) -> dict[str, Any]:
+    """The knobs' values as the cell asked for them; what it left open is not among them."""
+    if history.spec is None:
+        return {}
+    asked = {knob.name: history.spec.options.get(knob.name) for knob in options.KNOBS}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def horizon(history: History) -> dict[str, float] | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nbtrain import messages as m
+from nbtrain import options
 from nbtrain.ui.view import View, horizon, label, short
 from tests.ui.runs import RUN, applied, finish, started, step, validate
 
@@ -59,6 +60,23 @@ def test_progress_tells_how_long_the_rest_takes() -> None:
     assert progress["memory"] == 4.0e8
     history.apply(m.Paused(run=RUN, step=history.step))
     assert whole(history)["progress"]["seconds_left"] is None
+
+
+def test_a_queued_run_shows_what_it_waits_for_and_what_was_asked() -> None:
+    from nbtrain.spec import Spec
+    from nbtrain.store.history import History
+
+    history = History()
+    settings = {**options.defaults(), "lr": 3e-3, "epochs": 200}
+    spec = Spec(name="b", options=settings, given=("lr", "epochs"), source="", context=())
+    history.apply(m.Created(run=RUN, name="b", number=1, spec=spec.to_json()))
+    history.apply(m.Queued(run=RUN, device="cpu", behind="nanny"))
+    keys = whole(history)
+    assert (keys["state"]["state"], keys["state"]["behind"]) == ("queued", "nanny")
+    assert keys["progress"]["epochs"] == 200
+    assert keys["values"]["lr"]["value"] == 3e-3
+    assert keys["values"]["batch_size"]["value"] == 64
+    assert "momentum" not in keys["values"]
 
 
 def test_a_knob_says_why_this_run_cannot_obey_it() -> None:
