@@ -44,16 +44,24 @@ class Ownership:
         self._classes: list[tuple[nn.Module, type]] = []
 
     def take(self) -> None:
-        """Begin. Raises `ModelError` if a living run trains one of the parameters."""
+        """Begin. Raises `ModelError` if a living run trains one of the parameters, and what
+        the model's own class raises; then nothing is taken."""
         with _lock:
             _check_free(self._parameters)
             _owners.update(dict.fromkeys(self._parameters, self))
+        try:
+            self._guard()
+        except BaseException:
+            self.release()
+            raise
+
+    def _guard(self) -> None:
         if _is_compiled(self.model):
             return
         for module in self.model.modules():
             if type(module) is nn.Dropout:
                 self._swap(module, RunDropout)
-        if not isinstance(self.model, torch.jit.ScriptModule):
+        if not isinstance(self.model, torch.jit.ScriptModule) and not _minds(type(self.model)):
             self._swap(self.model, _guarded(type(self.model)))
             _guards[id(self.model)] = self
 
@@ -181,3 +189,9 @@ def _guarded(cls: type[nn.Module]) -> type[nn.Module]:
 
 def _is_compiled(model: nn.Module) -> bool:
     return type(model).__name__ == "OptimizedModule"
+
+
+def _minds(cls: type) -> bool:
+    """Whether the user's class looks after its subclasses: it may ask for keywords, or list
+    them all, so it gets none of ours and goes unguarded."""
+    return hasattr(cls.__init_subclass__, "__func__")

@@ -19,7 +19,6 @@ from nbtrain.data.randomness import undisturbed
 from nbtrain.engine import device as devices
 from nbtrain.engine.ownership import check_free
 from nbtrain.engine.task import CELL_NAMES, Task, bind
-from nbtrain.errors import ModelError
 from nbtrain.runs import presenter, registry
 from nbtrain.runs.execution import Execution
 from nbtrain.runs.run import Run
@@ -166,7 +165,8 @@ def launch(
     execution.woke = lambda: registry.woken(run)
     try:
         execution.launch(None if holder is None else holder.name)
-    except ModelError:
+    except BaseException:
+        execution.ownership.release()
         folder.close()
         raise
     registry.add(run)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nbtrain.engine.draws import RunDropout
-from nbtrain.engine.ownership import Ownership, plain_copy
+from nbtrain.engine.ownership import Ownership, check_free, plain_copy
 from nbtrain.errors import ModelError
 from tests.engine.harness import network, same, weights
 
@@ -197,3 +197,36 @@ def test_a_run_of_a_compiled_or_scripted_model_is_left_unguarded() -> None:
     kind = type(scripted)
     with held(scripted):
         assert type(scripted) is kind
+
+
+def test_a_class_that_looks_after_its_subclasses_is_not_told_of_ours() -> None:
+    class Registered(Own):
+        known: list[str] = []  # noqa: RUF012
+
+        def __init_subclass__(cls, *, name: str) -> None:
+            cls.known.append(name)
+
+    model = Registered()
+    with held(model):
+        assert type(model) is Registered
+        with pytest.raises(ModelError):
+            check_free(model)
+    check_free(model)
+    assert Registered.known == []
+
+
+def test_what_cannot_be_taken_is_not_held() -> None:
+    class Strict(type):
+        def __new__(cls, name: str, bases: Any, namespace: Any) -> Any:
+            if name == "Guarded":
+                raise TypeError("no subclasses")
+            return super().__new__(cls, name, bases, namespace)
+
+    class Final(Own, metaclass=Strict):
+        pass
+
+    model = Final()
+    with pytest.raises(TypeError, match="no subclasses"):
+        Ownership(model, "digits", lambda: model).take()
+    assert type(model.drop) is nn.Dropout
+    check_free(model)
