@@ -62,16 +62,14 @@ class Writer:
         """Write the state at the end, and the best weights where they are others."""
         self._write(t, "last", "newest", emit)
         if t.best is not None and t.best is not self._best:
-            self._best = t.best
+            self._best = best = t.best
             started = time.perf_counter()
-            tensors = _distinct({f"model.{n}": x for n, x in t.best.state.items()})[0]
-            self._put(t, tensors, {"step": t.best.step}, "best", "best", emit)
+            self._put(t, lambda: _best(best), "best", "best", emit)
             self._spent += time.perf_counter() - started
 
     def _write(self, t: Training, kind: Kind, name: str, emit: Emit) -> bool:
         started = time.perf_counter()
-        tensors, rest = state_of(t)
-        written = self._put(t, tensors, rest, kind, name, emit)
+        written = self._put(t, lambda: state_of(t), kind, name, emit)
         took = time.perf_counter() - started
         self._spent += took
         self._longest = max(self._longest, took)
@@ -80,13 +78,13 @@ class Writer:
     def _put(
         self,
         t: Training,
-        tensors: dict[str, Tensor],
-        rest: dict[str, Any],
+        state: Callable[[], tuple[dict[str, Tensor], dict[str, Any]]],
         kind: Kind,
         name: str,
         emit: Emit,
     ) -> bool:
         try:
+            tensors, rest = state()
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{name}.safetensors"
             aside = path.with_suffix(".part")
@@ -94,14 +92,19 @@ class Writer:
             save_file(tensors, aside, metadata=metadata)
             _to_disk(aside)
             os.replace(aside, path)
-        except (OSError, SafetensorError) as error:
-            # A full disk must not end the training; the panel says what is missing.
+        except (OSError, SafetensorError, torch.OutOfMemoryError, MemoryError) as error:
+            # A full disk or memory must not end the training; the panel says what is missing.
             text = f"Checkpoints cannot be written ({error}). Training goes on."
             emit(Noticed(topic="checkpoint", text=text, level="warning", **t.place))
             return False
         size = path.stat().st_size
         emit(Checkpointed(file=f"{self.folder.name}/{path.name}", why=kind, size=size, **t.place))
         return True
+
+
+def _best(best: Weights) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, same = _distinct({f"model.{name}": value for name, value in best.state.items()})
+    return tensors, {"step": best.step, "same": same}
 
 
 def state_of(t: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -164,8 +167,9 @@ def _distinct(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, 
             same[name] = first[key]
         else:
             first[key] = name
-            # Views of one storage are refused by the format; a copy of its own is not.
-            kept[name] = tensor.detach().contiguous().clone()
+            # Views of one storage are refused by the format; a copy of its own is not. On the
+            # CPU, because a device that trains may have no room for everything twice.
+            kept[name] = tensor.detach().to("cpu", copy=True).contiguous()
     return kept, same
 
 

@@ -130,3 +130,17 @@ def test_saving_in_memory_is_refused_with_what_to_do() -> None:
     save = m.Save()
     run = run_loop(network(), classes(40), [(1, save)], epochs=1)
     assert "run.save(path)" in run.reason(save)
+
+
+def test_a_full_memory_does_not_end_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(checkpoint, "state_of", full)
+    save = m.Save()
+    run = go(tmp_path, [(3, save)])
+    assert run.step == 10
+    assert "out of memory" in run.history.notices["checkpoint"].text
+    assert "could not be written" in run.reason(save)
