@@ -229,6 +229,9 @@ class Loop:
         t.progress.position = 0
         metrics = self.evaluate(end_of_epoch=True) if judged else {}
         t.recorder.begin_epoch()
+        for metric in t.task.metrics.values():  # what gathers, gathers over one epoch
+            if callable(reset := getattr(metric, "reset", None)):
+                reset()
         t.schedule.after_epoch(metrics.get(t.early.monitor))
         t.knobs.values["lr"] = t.schedule.lr
         if t.request.stop is None and t.early.ended:

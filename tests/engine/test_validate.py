@@ -88,3 +88,29 @@ def test_measuring_leaves_buffers_alone() -> None:
     a = run_loop(model, train_data=(X, y), epochs=2, batch_size=8)
     b = run_loop(other, train_data=(X, y), val_data=(X * 9, y), epochs=2, batch_size=8)
     assert same(weights(a.model), weights(b.model))
+
+
+@pytest.mark.parametrize("val_split", [0.0, 0.25])
+def test_a_metric_with_a_state_begins_anew_each_epoch(val_split: float) -> None:
+    class Seen:
+        """How many samples it has seen."""
+
+        count = 0
+
+        def update(self, outputs: Tensor, targets: Tensor) -> None:
+            self.count += len(outputs)
+
+        def compute(self) -> int:
+            return self.count
+
+        def reset(self) -> None:
+            self.count = 0
+
+        def __call__(self, outputs: Tensor, targets: Tensor) -> int:
+            self.update(outputs, targets)
+            return self.count
+
+    settings = {"epochs": 3, "batch_size": 8, "val_split": val_split}
+    run = run_loop(network(), classes(32), metrics={"seen": Seen()}, **settings)
+    each = list(range(8, int(32 * (1 - val_split)) + 1, 8))
+    assert run.history["seen"].tolist() == each * 3
