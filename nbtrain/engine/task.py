@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import inspect
 import types
 from collections.abc import Callable, Mapping
@@ -117,6 +118,12 @@ def bind(
                 "loss: leave one of the two out."
             )
         notes.insert(0, "The loss is what training_step returns.")
+        for function in (training_step, given.get("validation_step")):
+            if isinstance(function, types.FunctionType) and (names := _written(function)):
+                notes.append(
+                    f"{function.__name__} writes the global {', '.join(sorted(names))}, so it sees "
+                    "whatever other cells give the names it reads."
+                )
     else:
         _bind_declared(task, given.get("loss"), notes)
     _check_options(task, typed)
@@ -334,9 +341,10 @@ def frozen(function: Any) -> Any:
 
     Another cell that binds one of them again changes nothing. Functions of the same module
     that it calls are frozen with it. Anything but a plain function is given back as it is.
-    Only those names are kept: a whole namespace would hold on to everything in it.
+    Only those names are kept: a whole namespace would hold on to everything in it. A function
+    that writes globals is given back as it is too: what it writes is meant for others.
     """
-    if not isinstance(function, types.FunctionType):
+    if not isinstance(function, types.FunctionType) or _written(function):
         return function
     namespace = function.__globals__
     snapshot: dict[str, Any] = {
@@ -365,6 +373,27 @@ def frozen(function: Any) -> Any:
         return clone
 
     return copy(function)
+
+
+def _written(function: types.FunctionType) -> set[str]:
+    """The global names that ``function`` writes, or a function of its module that it calls."""
+    namespace, names = function.__globals__, set[str]()
+    codes, seen = [function.__code__], set[int]()
+    while codes:
+        code = codes.pop()
+        if id(code) in seen:
+            continue
+        seen.add(id(code))
+        names |= {str(i.argval) for i in dis.get_instructions(code) if i.opname in _WRITES}
+        codes += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+        for name in code.co_names:
+            value = namespace.get(name)
+            if isinstance(value, types.FunctionType) and value.__globals__ is namespace:
+                codes.append(value.__code__)
+    return names
+
+
+_WRITES = ("STORE_GLOBAL", "DELETE_GLOBAL")
 
 
 def _global_names(code: types.CodeType) -> set[str]:

@@ -323,3 +323,17 @@ def test_a_compiled_block_is_trained() -> None:
 def test_a_compiled_model_that_does_not_fit_names_its_layer() -> None:
     with pytest.raises(ModelError, match=r"Linear at model\.0 expects 5 features"):
         make_task(torch.compile(network(features=5), backend="eager"), classes())
+
+
+def test_a_step_that_counts_in_a_global_is_left_as_it_is() -> None:
+    cell: dict[str, Any] = {"nn": nn, "n": 0}
+    exec(
+        "def count():\n    global n\n    n += 1\n"
+        "def training_step(model, batch):\n    count()\n"
+        "    return nn.functional.cross_entropy(model(batch[0]), batch[1])\n",
+        cell,
+    )
+    task, _ = make_task(network(), classes(), training_step=cell["training_step"])
+    assert any("training_step writes the global n" in note for note in task.notes)
+    run = run_loop(network(), classes(), training_step=cell["training_step"], steps=3)
+    assert cell["n"] >= run.step == 3
