@@ -238,10 +238,11 @@ class Execution:
 
     def _do(self) -> None:
         run, device = self.folder.id, self.device
-        with self._still:
-            self._emit(m.Starting(run=run, device=str(device), device_name=devices.name_of(device)))
         with capture(self._log), self.training.draws.here(), self.ownership.here():
             try:
+                name = devices.name_of(device)
+                with self._still:
+                    self._emit(m.Starting(run=run, device=str(device), device_name=name))
                 self._emit(self.training.start(self.inbox))
                 self.task.data.notes.listener = lambda text: self._say("data", text, "info")
                 self._train()
@@ -289,7 +290,7 @@ class Execution:
         self.error = error
         failure.let_go(error)
         if t.started:
-            t.optimizer.zero_grad()
+            self._clean_up(t.optimizer.zero_grad)
         # A device that is broken refuses this too, and must not keep the run from ending.
         with suppress(RuntimeError):
             devices.release_memory(self.device)
@@ -304,23 +305,33 @@ class Execution:
         traceback: str | None = None,
     ) -> None:
         self._contention.end()
-        self.task.data.close()
-        self._rest()
-        self._emit(
-            m.Finished(
-                outcome=outcome,
-                reason=reason,
-                restored=restored,
-                error=error,
-                traceback=traceback,
-                **self.training.place,
+        self._clean_up(self.task.data.close)
+        self._clean_up(self._rest)
+        try:
+            self._emit(
+                m.Finished(
+                    outcome=outcome,
+                    reason=reason,
+                    restored=restored,
+                    error=error,
+                    traceback=traceback,
+                    **self.training.place,
+                )
             )
-        )
-        self.folder.close()
-        self.ended.set()
+            self.folder.close()
+        finally:
+            self.ended.set()
         if self.inbox.waiting:
             # They came after the last control point, and before anyone could see the end.
             self.trainer.submit(self.folder.id, self._attend)
+
+    def _clean_up(self, function: Callable[[], object]) -> None:
+        """``function()``, whose error must not keep the run from ending."""
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001 - told; it may be the user's own code
+            message, _ = failure.describe(error)
+            self._say("end", f"Cleaning up after the run failed: {message}")
 
     def _rest(self) -> None:
         """The model is the user's again, ready to be used."""

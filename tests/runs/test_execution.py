@@ -148,6 +148,43 @@ def test_a_broken_device_does_not_keep_the_run_from_ending(
     assert done().state == "completed"
 
 
+def test_what_fails_while_cleaning_up_is_told_and_the_run_ends() -> None:
+    class Awake(nn.Sequential):
+        finished = False
+
+        def train(self, mode: bool = True) -> Any:
+            if self.finished and not mode:
+                raise RuntimeError("I never sleep")
+            return super().train(mode)
+
+    model = Awake(*network())
+    run = begin(model, epochs=100, pace=1000.0)
+    until(run, lambda: run.history.step > 0)
+    model.finished = True
+    run.send(m.Stop(restore="last"))
+    assert run._execution.ended.wait(PATIENCE)
+    assert not run.live
+    assert "I never sleep" in run.history.notices["end"].text
+    assert type(model) is Awake
+    assert done().state == "completed"
+
+
+def test_a_device_without_a_name_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(1)
+    first = begin(name="first", training_step=gate)
+    gate.arrive()
+    run = begin(name="second")
+
+    def broken(where: Any) -> str:
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(execution.devices, "name_of", broken)
+    gate.open.set()
+    first.wait(PATIENCE)
+    assert run._execution.ended.wait(PATIENCE)
+    assert run.state == "failed"
+
+
 def test_the_steps_before_an_error_belong_to_the_record() -> None:
     class Fails(Gate):
         def __call__(self, model: nn.Module, batch: Any) -> Any:
