@@ -1,6 +1,6 @@
 /** What the run answered, in words; and what a knob is asked for. */
 
-import { isOff, knobValue, number } from './format';
+import { count, isOff, knobValue, number } from './format';
 import type { Value } from './messages';
 import type { Knob, KnobValue } from './protocol';
 
@@ -20,7 +20,7 @@ export function answerText(knob: Knob, value: KnobValue): string {
         ? after
         : `${before} → ${after}`;
   const note = value.note ? ` (${value.note})` : '';
-  return `✓ ${change} at step ${value.step}${note}`;
+  return `✓ ${change} at step ${count(value.step ?? 0)}${note}`;
 }
 
 /** What switching on brings back: the value before, or one in the slider's middle. */

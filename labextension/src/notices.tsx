@@ -6,8 +6,10 @@ import { useClosed, useView } from './hooks';
 import type { PanelModel } from './model';
 
 export const Notices = memo(function Notices({ model }: { model: PanelModel }) {
-  const notices = useView(model, 'notices');
+  const all = useView(model, 'notices');
   const closed = useClosed(model);
+  // What only offers a button is nothing to read where no button acts.
+  const notices = closed ? all.filter(({ button }) => !button) : all;
   if (notices.length === 0) {
     return null;
   }

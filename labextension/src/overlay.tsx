@@ -4,7 +4,7 @@ import { useMemo } from 'react';
 
 import { nearest } from './curves';
 import type { Figures } from './figures';
-import { metric } from './format';
+import { count, metric } from './format';
 import { useModel, useView } from './hooks';
 import { place as arrange } from './labels';
 import type { PanelModel } from './model';
@@ -48,7 +48,7 @@ export function Labels({ model, figures, chart }: LabelsProps): JSX.Element | nu
               key={id}
               data-nbt="mark"
               data-undone={undone}
-              title={`${label} at step ${step}${undone ? ', undone' : ''}`}
+              title={`${label} at step ${count(step)}${undone ? ', undone' : ''}`}
               style={{ left: spot.left, top: spot.row * ROW_HEIGHT }}
             >
               {label}
@@ -116,7 +116,7 @@ export function Reading({ model, figures, chart, x, whole }: ReadingProps): JSX.
           data-nbt="reading"
           style={{ left, top: box.top + READING }}
         >
-          <div>{byEpoch ? `epoch ${at.toFixed(2)}` : `step ${Math.round(at)}`}</div>
+          <div>{byEpoch ? `epoch ${at.toFixed(2)}` : `step ${count(at)}`}</div>
           {rows.map(({ name, label, role, curve, index }) => (
             <div key={name} className="nbt-legend" data-role={role}>
               {label} <b>{metric(curve.mean[index])}</b>

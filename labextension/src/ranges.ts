@@ -20,21 +20,24 @@ export function horizontal(reached: number, planned: number | null): number {
   return end;
 }
 
+/** How many times the 99th percentile a value may be before it leaves the plot. */
+const SPIKE = 20;
+
 /** The ends of the vertical axis that hold the lines of `curves`; null if they are empty. */
 export function vertical(curves: readonly Curve[], log: boolean): [number, number] | null {
-  let low = Infinity;
-  let high = -Infinity;
-  for (const { mean } of curves) {
-    for (const value of mean) {
-      if (Number.isFinite(value) && (!log || value > 0)) {
-        low = Math.min(low, value);
-        high = Math.max(high, value);
-      }
-    }
-  }
-  if (low > high) {
+  const values = Float64Array.from(
+    curves.flatMap(({ mean }) =>
+      [...mean].filter(value => Number.isFinite(value) && (!log || value > 0))
+    )
+  ).sort();
+  if (values.length === 0) {
     return null;
   }
+  const low = values[0];
+  const most = values[Math.ceil(0.99 * (values.length - 1))];
+  const last = values[values.length - 1];
+  // A single spike would press all the rest flat; a log scale has room for it.
+  const high = !log && most > 0 && last > SPIKE * most ? most : last;
   if (log) {
     const factor = Math.max((high / low) ** 0.05, 1.05);
     return [low / factor, high * factor];

@@ -64,6 +64,8 @@ describe('an answer', () => {
 
   it('says what took effect, and when', () => {
     expect(answerText(knob(), given(3e-3, 1e-3))).toBe('✓ 3.0e-3 → 1.0e-3 at step 180');
+    const late = { ...given(3e-3, 1e-3), step: 1231 };
+    expect(answerText(knob(), late)).toBe('✓ 3.0e-3 → 1.0e-3 at step 1,231');
     expect(answerText(decay, given(1e-4, 0))).toBe('✓ off at step 180');
     expect(answerText(decay, given(0, 1e-4))).toBe('✓ on, 1.0e-4, at step 180');
     expect(answerText(knob(), given(1e-3, 1e-3, 'recompiled once'))).toBe(
@@ -164,6 +166,14 @@ describe('axes', () => {
     expect([low, high >= 1 && high < 1.05]).toEqual([0, true]);
     expect(vertical([curve(100, 101)], false)![0]).toBeGreaterThan(99);
     expect(vertical([curve()], false)).toBeNull();
+  });
+
+  it('are not ruined by a single spike', () => {
+    const losses = Array.from({ length: 300 }, (_, index) => 2 / (1 + index / 50));
+    const [low, high] = vertical([curve(...losses, 5000)], false)!;
+    expect([low, high > 1 && high < 3]).toEqual([0, true]);
+    expect(vertical([curve(...losses, 5000)], true)![1]).toBeGreaterThan(5000);
+    expect(vertical([curve(2, 1, 100)], false)![1]).toBeGreaterThan(100);
   });
 
   it('leave out what a log scale cannot show', () => {

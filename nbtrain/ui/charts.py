@@ -73,10 +73,8 @@ def _twins(base: str) -> tuple[tuple[str, Literal["train", "validation"]], ...]:
 
 
 def _title(base: str) -> str:
-    if base.isidentifier():
-        words = base.replace("_", " ").strip()
-        return words[:1].upper() + words[1:]
-    return base
+    """A metric's name as its user wrote it; ours are words."""
+    return base.capitalize() if base in ("loss", "accuracy") else base
 
 
 def document(charts: Iterable[Chart]) -> dict[str, Any]:

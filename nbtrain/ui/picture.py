@@ -12,6 +12,7 @@ import html
 import io
 import math
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import numpy as np
@@ -196,6 +197,9 @@ def table(history: History, picture: bytes | None = None) -> str:
 
 def _state(history: History) -> str:
     shown = str(history.outcome or history.state or "not begun")
+    if history.state is not None and history.state != "finished":
+        # The file may be opened long after the run went on.
+        shown += f", as saved at {datetime.now(UTC):%H:%M (UTC, %Y-%m-%d)}"
     said = history.error or history.reason
     return f"{shown}: {said}" if said else shown
 

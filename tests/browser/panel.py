@@ -120,9 +120,9 @@ class Panel:
 
 def step_in(text: str) -> int:
     """The step that an answer names."""
-    found = re.search(r"at step (\d+)", text)
+    found = re.search(r"at step ([\d,]+)", text)
     assert found is not None, text
-    return int(found[1])
+    return int(found[1].replace(",", ""))
 
 
 def wait_until(wanted: Callable[[], bool], page: Page, seconds: float = SECONDS) -> None:

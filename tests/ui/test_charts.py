@@ -25,10 +25,10 @@ def test_the_learning_rate_is_drawn_last_and_only_where_it_varies() -> None:
     assert [c.id for c in arrange(["lr", "loss"], [], rate_varies=True)] == ["loss", "lr"]
 
 
-def test_titles_are_words_and_odd_names_stay_as_they_are() -> None:
+def test_titles_of_metrics_stay_as_they_are() -> None:
     names = ["mean_absolute_error", "<b>bold</b>", "$$x$$"]
     titles = [chart.title for chart in arrange(names, [], rate_varies=False)]
-    assert titles == ["Mean absolute error", "<b>bold</b>", "$$x$$"]
+    assert titles == ["mean_absolute_error", "<b>bold</b>", "$$x$$"]
 
 
 def test_a_step_that_returns_many_values_gives_no_endless_page() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 import subprocess
 import sys
@@ -93,6 +94,14 @@ def test_the_table_holds_state_metrics_settings_and_actions() -> None:
     shown = table(history)
     for part in ("completed", "val_loss 0.25", "at step 10", "lr 3.0e-3", "dropout off (step 10)"):
         assert part in shown
+
+
+def test_the_table_of_a_run_that_goes_on_says_when_it_was_saved() -> None:
+    history = started()
+    step(history)
+    assert re.search(r"running, as saved at \d\d:\d\d \(UTC, \d{4}-\d\d-\d\d\)", table(history))
+    finish(history)
+    assert "as saved at" not in table(history)
 
 
 def test_the_line_of_text_says_the_most_important() -> None:
