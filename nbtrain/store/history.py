@@ -387,6 +387,14 @@ class History:
         bests = self._bests
         return bests[-1] if bests else None
 
+    @property
+    def judged_by(self) -> str | None:
+        """The metric that tells which weights are best: the one that is watched, else the
+        validation loss; None while there are no best ones."""
+        known = self.best.metrics if self.best is not None else {}
+        names = (self.monitor, "val_loss", "loss")
+        return next((name for name in names if name in known), None)
+
     def to_pandas(self) -> pd.DataFrame:
         """A `pandas.DataFrame` with a row per step: ``step``, ``epoch``, ``samples`` and
         every series; those of validation are filled where they were measured."""

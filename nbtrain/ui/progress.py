@@ -211,10 +211,6 @@ def ending(run: Run) -> str:
 
 
 def best_of(history: History) -> str:
-    """The best value of the metric that is watched, such as ``val_loss 0.12``; or nothing."""
-    if history.best is None:
-        return ""
-    # Where nobody named a metric to watch, the loss tells which weights are best.
-    names = (history.monitor, "val_loss", "loss")
-    name = next((name for name in names if name in history.best.metrics), None)
-    return "" if name is None else f"{name} {history.best.metrics[name]:.4g}"
+    """The best value of the metric that judges, such as ``val_loss 0.12``; or nothing."""
+    best, name = history.best, history.judged_by
+    return "" if best is None or name is None else f"{name} {best.metrics[name]:.4g}"

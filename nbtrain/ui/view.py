@@ -130,7 +130,7 @@ class View:
             "step": best.step,
             "epoch": round(best.epoch, 4) if unit(self.history) == "epoch" else None,
             "metrics": dict(best.metrics),
-            "monitor": self.history.monitor,
+            "monitor": self.history.judged_by,
         }
 
     def _notices(self) -> list[dict[str, Any]]:

@@ -181,6 +181,14 @@ def test_the_horizon_runs_from_the_best_validation_to_the_stop() -> None:
     assert horizon(history) == {"from": 5.0, "to": 10.0}
 
 
+def test_the_best_is_judged_by_the_validation_loss_where_nobody_watches_a_metric() -> None:
+    history = started()
+    history.monitor = None
+    step(history)
+    validate(history, 0.5)
+    assert whole(history)["best"]["monitor"] == "val_loss"
+
+
 def test_the_horizon_follows_the_metric_its_direction_and_the_least_change() -> None:
     history = started(knobs={"early_stop": "val_accuracy", "min_delta": 0.05, "patience": 2})
     for loss in (1.0, 0.5, 0.45):
