@@ -54,7 +54,7 @@ def test_numbers_that_fail_pause_the_run(desk: Open, page: Page) -> None:
     field.press("Enter")
     panel.expect_state("paused")
     notice = panel.root.locator('[data-nbt^="notice-"]')
-    expect(notice).to_contain_text("Linear '")
+    expect(notice).to_contain_text("Not a finite number")
     expect(notice).to_contain_text("Lower the learning rate")
     field.fill("1e-4")
     field.press("Enter")
