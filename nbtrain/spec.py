@@ -21,6 +21,21 @@ from nbtrain.names import names_of, parsed
 _MAX_NAME: Final = 64
 
 
+CELL_NAMES = (
+    "model",
+    "data",
+    "train_data",
+    "val_data",
+    "loss",
+    "metrics",
+    "optimizer",
+    "scheduler",
+    "training_step",
+    "validation_step",
+)
+"""The names a cell may leave for us, none of which can name a run."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
     """All it takes to make a run again; equal specs make equal runs.

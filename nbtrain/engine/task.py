@@ -18,23 +18,10 @@ from nbtrain.engine.dry import forward_once
 from nbtrain.engine.knobs import Dropout
 from nbtrain.engine.losses import Loss
 from nbtrain.errors import InvalidValue, ModelError, UnknownName, UsageError
+from nbtrain.spec import CELL_NAMES
 
 StepFunction = Callable[[nn.Module, Any], Any]
 Metric = Callable[[Any, Any], Any]
-
-CELL_NAMES = (
-    "model",
-    "data",
-    "train_data",
-    "val_data",
-    "loss",
-    "metrics",
-    "optimizer",
-    "scheduler",
-    "training_step",
-    "validation_step",
-)
-"""The names a cell may leave for us."""
 
 
 @dataclass(slots=True)

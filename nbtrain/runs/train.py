@@ -18,12 +18,12 @@ from nbtrain import __version__, options
 from nbtrain.data.randomness import undisturbed
 from nbtrain.engine import device as devices
 from nbtrain.engine.ownership import check_free
-from nbtrain.engine.task import CELL_NAMES, Task, bind
+from nbtrain.engine.task import Task, bind
 from nbtrain.runs import presenter, registry
 from nbtrain.runs.execution import Execution
 from nbtrain.runs.run import Run
 from nbtrain.runs.trainer import Trainer
-from nbtrain.spec import Spec, check_name, names_bound
+from nbtrain.spec import CELL_NAMES, Spec, check_name, names_bound
 
 _NEEDED = ("model", "data", "train_data", "val_data")
 

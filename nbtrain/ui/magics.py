@@ -29,21 +29,6 @@ if TYPE_CHECKING:
 STOP_SECONDS = 10.0
 """Longest wait for an older run of the same name to end before its cell runs again."""
 
-LEFT_NAMES = (
-    "model",
-    "data",
-    "train_data",
-    "val_data",
-    "loss",
-    "metrics",
-    "optimizer",
-    "scheduler",
-    "augment",
-    "training_step",
-    "validation_step",
-)
-"""The names a cell may leave for us, none of which can name a run."""
-
 
 @magics_class
 class TrainMagics(Magics):
@@ -125,7 +110,7 @@ class TrainMagics(Magics):
         """Refuse a name that the cell itself uses; binding it would take the value away."""
         code = self._cells.python(cell)
         bound, read = spec.names_bound(code), spec.names_read(code)
-        if name in LEFT_NAMES or name in bound:
+        if name in spec.CELL_NAMES or name in bound:
             what = "is a name that the cell leaves for the run"
         elif name in read and not _is_run(self.shell.user_ns.get(name)):
             what = "is a name that the cell reads"
