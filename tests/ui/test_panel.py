@@ -244,6 +244,8 @@ def publisher(monkeypatch: pytest.MonkeyPatch) -> Publisher:
         display_pub = publisher
 
     monkeypatch.setattr(InteractiveShell, "instance", classmethod(lambda cls: Shell))
+    # An earlier test may have left a real shell, for which a comm would look.
+    monkeypatch.setattr(InteractiveShell, "initialized", classmethod(lambda cls: False))
     return publisher
 
 
