@@ -114,7 +114,9 @@ def raw_kernel() -> Iterator[RawKernel]:
 
 
 @pytest.mark.kernel
-def test_frames_and_pictures_come_while_a_cell_is_busy(raw_kernel: RawKernel) -> None:
+def test_frames_and_pictures_come_while_a_cell_is_busy(
+    raw_kernel: RawKernel, tmp_path: Path
+) -> None:
     kernel = raw_kernel
     launched = kernel.run(LAUNCH)
     (shown,) = [m for m in kernel.published if m["msg_type"] == "display_data"]
@@ -127,7 +129,12 @@ def test_frames_and_pictures_come_while_a_cell_is_busy(raw_kernel: RawKernel) ->
     content = snapshot["content"]["data"]["content"]
     assert len(snapshot["buffers"]) == len(content["curves"])
 
-    busy = kernel.client.execute("begin = time.time()\nwhile time.time() - begin < 3: pass")
+    # Busy until the frames have come, however slow the machine is.
+    enough = tmp_path / "enough"
+    busy = kernel.client.execute(
+        f"import os\nbegin = time.time()\nwhile not os.path.exists({str(enough)!r}):\n"
+        f"    if time.time() - begin > {WAIT}: break\n    for _ in range(10_000): pass"
+    )
     sequence = content["seq"]
     for _ in range(5):
         frame = kernel.wait_for(lambda m: custom(m, "frame") or (is_idle(m) and parent(m) == busy))
@@ -135,6 +142,7 @@ def test_frames_and_pictures_come_while_a_cell_is_busy(raw_kernel: RawKernel) ->
         sequence += 1
         assert frame["content"]["data"]["content"]["seq"] == sequence
         assert len(frame["buffers"]) == len(frame["content"]["data"]["content"]["curves"])
+    enough.touch()
     kernel.wait_for(lambda m: is_idle(m) and parent(m) == busy)
 
     stop = kernel.client.execute("stopped.set(); trainer.join(); time.sleep(0)")
