@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 LAUNCH = """
 import threading, time
 from nbtrain.ui.panel import Panel
-from nbtrain.ui.writer import writer
+from nbtrain.ui import writer
 from tests.ui.runs import finish, started, step
 
 history, commands, stopped = started(), [], threading.Event()
