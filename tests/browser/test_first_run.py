@@ -80,7 +80,7 @@ def test_first_example_is_steered_by_mouse(desk: Open, page: Page) -> None:
     panel.expect_step(paused + 10)
     panel.click("early-stop")
     panel.expect_state("early-stopped")
-    expect(panel.part("outcome")).to_contain_text("weights")
+    expect(panel.part("outcome")).to_contain_text("The model holds the best weights, of step")
 
     history = book.history("digits")
     done = {(a.action, a.knob): a for a in history.actions}
