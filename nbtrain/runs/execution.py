@@ -1,18 +1,13 @@
-"""One run on its trainer thread: from events to journal and history, from start to end."""
+"""One run on its trainer thread, from its start to its end and beyond."""
 
 from __future__ import annotations
 
-import math
 import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import wait
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nbtrain import messages as m
 from nbtrain.engine import device as devices
@@ -20,28 +15,25 @@ from nbtrain.engine.checkpoint import Writer
 from nbtrain.engine.control import GO, Decision
 from nbtrain.engine.early import Weights
 from nbtrain.engine.loop import Loop
-from nbtrain.engine.ownership import Ownership, plain_copy
-from nbtrain.engine.predict import predict
+from nbtrain.engine.ownership import Ownership
 from nbtrain.engine.task import Task
 from nbtrain.engine.training import Training
-from nbtrain.errors import CommandRejected, ModelError, NbtrainError, UsageError
+from nbtrain.errors import NbtrainError
 from nbtrain.runs import failure
+from nbtrain.runs.access import Access
 from nbtrain.runs.inbox import Inbox
 from nbtrain.runs.interpreter import Contention
+from nbtrain.runs.ledger import Ledger
 from nbtrain.runs.output import capture
 from nbtrain.runs.trainer import Trainer
 from nbtrain.spec import Spec
-from nbtrain.states import LIVE, after
+from nbtrain.states import LIVE
 from nbtrain.store.catalog import RunFolder
-from nbtrain.store.history import History
 
 _BUSY = (
     "A cell keeps Python busy, so training gets fewer turns while that lasts. It gets them more "
     "often, which costs the cell about a fifth of its speed."
 )
-_STEP_SECONDS = 30.0
-"""How long a call of the user's model from another thread waits for the end of a step."""
-_LOST = "Another process has taken this run over."
 
 
 class Execution:
@@ -49,7 +41,7 @@ class Execution:
 
     `launch` puts it in line for its device; everything from `_begin` on happens on the
     trainer thread. The trainer never prints, draws, or touches a widget: what happens goes
-    into journal and history, and ``changed`` is told that there is something new.
+    into the ledger, and ``changed`` is told that there is something new.
     """
 
     def __init__(
@@ -62,32 +54,29 @@ class Execution:
         changed: Callable[[], None],
     ) -> None:
         self.spec, self.task, self.device = spec, task, device
-        self.folder, self.trainer, self.changed = folder, trainer, changed
+        self.folder, self.trainer = folder, trainer
         self.woke: Callable[[], None] = lambda: None
         """Called when the finished run goes on."""
-        self.history = History()
-        self.inbox = Inbox(self._emit)
         self.training = Training(folder.id, task, device, frozenset(spec.given))
-        self.ownership = Ownership(task.model, spec.name, self._snapshot_for_call)
+        self.ledger = Ledger(folder, lambda: self.training.place, changed)
+        self.history = self.ledger.history
+        self.inbox = Inbox(self._emit)
+        self.access = Access(
+            task, device, self.inbox, here=lambda: self.trainer.here(), moving=self._moving
+        )
+        self.ownership = Ownership(task.model, spec.name, self.access.snapshot_for_call)
         self.ownership.notify = self._notify_once
         self.error: BaseException | None = None
         self.ended = threading.Event()
         self.settled = threading.Event()
         """Set once the commands to the finished run have ended it again or woken it."""
-        self._writing = threading.RLock()
         self._turn = threading.Lock()
         """Held while a job of this run is done: two trainers may each have one."""
-        self._still = threading.Lock()
-        """Held while a model that nobody trains is looked at, and while training begins."""
-        self._answers: dict[str, Callable[[], None]] = {}
-        self._lines: list[m.Logged] = []
         self._said: set[str] = set()
         self._contention = Contention(self._tell_busy)
         self._saver = Writer(folder.path / "checkpoints") if folder.path is not None else None
         self.behind: str | None = None
         """The run it stood in line behind."""
-        self._storage_problem: str | None = None
-        self._lost = False
         self._modes: list[tuple[nn.Module, bool]] = []
         self._last: Weights | None = None
         """The weights at the end, where the model got its best ones back."""
@@ -95,32 +84,15 @@ class Execution:
     # ── events out ────────────────────────────────────────────────────────────────────
 
     def _emit(self, event: m.Event) -> None:
-        """Into the journal, then into the history. Never raises for the disk's sake.
-
-        Raises ValueError, and writes nothing, if the event cannot happen to this run now.
-        """
-        with self._writing:
-            after(self.history.state, event)
-            if self._lines and not isinstance(event, m.Logged):
-                self._flush_lines()
-            self._store(event)
-            self.history.apply(event)
-        if isinstance(event, (m.Applied, m.Rejected)):
-            answered = self._answers.get(event.command)
-            if answered is not None:
-                answered()
-        elif isinstance(event, m.Paused):
+        """Write ``event`` down. Raises ValueError if it cannot happen to this run now."""
+        self.ledger.emit(event)
+        if isinstance(event, m.Paused):
             self._contention.end()
         elif isinstance(event, m.Stepped):
             self._contention.look()
-            self._watch_storage()
-        self.changed()
-
-    def _say(self, topic: str, text: str, level: Literal["info", "warning"] = "warning") -> None:
-        self._emit(m.Noticed(topic=topic, text=text, level=level, **self.training.place))
 
     def _tell_busy(self, busy: bool) -> None:
-        self._say("interpreter", _BUSY if busy else "", "info")
+        self.ledger.say("interpreter", _BUSY if busy else "", "info")
 
     def _notify_once(self, text: str) -> None:
         """A call of the user's model went elsewhere: say so under the cell, once."""
@@ -129,53 +101,6 @@ class Execution:
             import warnings
 
             warnings.warn(text, stacklevel=3)
-
-    def _watch_storage(self) -> None:
-        problem = self.folder.journal.error
-        if problem != self._storage_problem:
-            self._storage_problem = problem
-            self._say("store", f"{problem} The run lives in memory meanwhile." if problem else "")
-
-    def _log(self, stream: str, text: str, replace: bool) -> None:
-        """A line that the user's code wrote; sent with the next frame."""
-        event = m.Logged(stream=stream, text=text, replace=replace, **self.training.place)
-        with self._writing:
-            last = self._lines[-1] if self._lines else None
-            if last is not None and replace and last.replace and last.stream == stream:
-                self._lines[-1] = event
-            else:
-                self._lines.append(event)
-            if len(self._lines) > 1000 or event.time - self._lines[0].time > 0.1:
-                self._flush_lines()
-                self.changed()
-
-    def _flush_lines(self) -> None:
-        lines, self._lines = self._lines, []
-        for event in _joined(lines):
-            self._store(event)
-            self.history.apply(event)
-
-    def _store(self, event: m.Event) -> None:
-        if not self._lost:
-            self.folder.journal.append(event)
-
-    def beat(self, renew: bool) -> None:
-        """Write what waits; with ``renew`` also show other machines that the run lives."""
-        if self._lost:
-            return
-        if not renew:
-            self.folder.journal.flush()
-        elif not self.folder.renew():
-            with self._writing:
-                # The journal is the other's now, and two writers would spoil it.
-                self._lost = True
-                self.folder.journal.close()
-            self._say("store", f"{_LOST} What this one does from here on is not stored.")
-
-    def on_answer(self, command: str, answered: Callable[[], None]) -> Callable[[], None]:
-        """Have ``answered`` called when the command is; returns how to stop that."""
-        self._answers[command] = answered
-        return lambda: self._answers.pop(command, None) and None
 
     # ── commands in ───────────────────────────────────────────────────────────────────
 
@@ -186,11 +111,11 @@ class Execution:
         if self.history.state == "queued" and isinstance(command, m.Stop):
             if self.trainer.withdraw(self.folder.id):
                 waiting = self.inbox.take().commands
-                with self._writing:
+                with self.ledger.writing:
                     for other in waiting:
                         if other.id != command.id:
-                            self._reject(other, "the run was stopped before it began")
-                    self._applied(command)
+                            self.ledger.reject(other, "the run was stopped before it began")
+                    self.ledger.applied(command)
                     self._finish("stopped", "stopped before it began", None)
         elif self.history.state == "finished":
             if isinstance(command, m.Resume) and command.share:
@@ -199,20 +124,10 @@ class Execution:
             self.settled.clear()
             self.trainer.submit(self.folder.id, self._attend)
 
-    def _applied(self, command: m.Command) -> None:
-        self._emit(
-            m.Applied(
-                command=command.id,
-                action=type(command).__name__,
-                sender=command.sender,
-                **self.training.place,
-            )
-        )
-
     def replaces(self, run: str, number: int) -> None:
         """Say that this run's cell stopped an older run, which may go on beside it."""
         text = f"This cell ran again, so {self.spec.name}@{number} was stopped."
-        self._say(f"replaces:{run}", text, "info")
+        self.ledger.say(f"replaces:{run}", text, "info")
 
     # ── on the trainer thread ─────────────────────────────────────────────────────────
 
@@ -227,7 +142,7 @@ class Execution:
         name, number = self.spec.name, self.folder.number
         self._emit(m.Created(run=run, name=name, number=number, spec=self.spec.to_json()))
         if self.folder.problem:
-            self._say("store", self.folder.problem)
+            self.ledger.say("store", self.folder.problem)
         if behind is not None:
             self._emit(m.Queued(run=run, device=str(self.device), behind=behind))
         self.trainer.submit(run, self._begin)
@@ -238,13 +153,13 @@ class Execution:
 
     def _do(self) -> None:
         run, device = self.folder.id, self.device
-        with capture(self._log), self.training.draws.here(), self.ownership.here():
+        with capture(self.ledger.log), self.training.draws.here(), self.ownership.here():
             try:
                 name = devices.name_of(device)
-                with self._still:
+                with self.access.still:
                     self._emit(m.Starting(run=run, device=str(device), device_name=name))
                 self._emit(self.training.start(self.inbox))
-                self.task.data.notes.listener = lambda text: self._say("data", text, "info")
+                self.task.data.notes.listener = lambda text: self.ledger.say("data", text, "info")
                 self._train()
             except BaseException as error:  # noqa: BLE001 - whatever ends a run is told
                 self._fail(error)
@@ -331,7 +246,7 @@ class Execution:
             function()
         except BaseException as error:  # noqa: BLE001 - told; it may be the user's own code
             message, _ = failure.describe(error)
-            self._say("end", f"Cleaning up after the run failed: {message}")
+            self.ledger.say("end", f"Cleaning up after the run failed: {message}")
 
     def _rest(self) -> None:
         """The model is the user's again, ready to be used."""
@@ -352,7 +267,7 @@ class Execution:
             refused = self._cannot_go_on() if commands else None
             if refused is not None:
                 for command in commands:
-                    self._reject(command, refused)
+                    self.ledger.reject(command, refused)
             elif commands:
                 self._obey_after_the_end(commands)
         finally:
@@ -360,9 +275,9 @@ class Execution:
             self.settled.set()
 
     def _obey_after_the_end(self, commands: tuple[m.Command, ...]) -> None:
-        with capture(self._log), self.training.draws.here(), self.ownership.here():
+        with capture(self.ledger.log), self.training.draws.here(), self.ownership.here():
             try:
-                with self._still:
+                with self.access.still:
                     wakes = self._wakes(commands)
                 if wakes:
                     self.settled.set()
@@ -382,7 +297,7 @@ class Execution:
         self._rest()
         for command in commands:
             if self.history.answers.get(command.id) is None:
-                self._reject(command, message.splitlines()[0])
+                self.ledger.reject(command, message.splitlines()[0])
 
     def _wakes(self, commands: tuple[m.Command, ...]) -> bool:
         """Obey ``commands`` on the finished run. Returns whether it goes on training."""
@@ -396,13 +311,15 @@ class Execution:
         for command in commands:
             if isinstance(command, (m.Resume, m.OneStep)):
                 if t.complete:
-                    self._reject(command, "every planned step is done; set epochs higher to go on")
+                    self.ledger.reject(
+                        command, "every planned step is done; set epochs higher to go on"
+                    )
                 else:
                     resumed = True
-                    self._applied(command)
+                    self.ledger.applied(command)
                     t.request.steps = command.count if isinstance(command, m.OneStep) else 0
             elif isinstance(command, (m.Pause, m.Stop)):
-                self._reject(command, "the run has finished")
+                self.ledger.reject(command, "the run has finished")
             else:
                 loop.commands.obey([command])
         replanned = planned != (t.knobs.values["epochs"], t.knobs.values["steps"])
@@ -426,25 +343,13 @@ class Execution:
             t.request.steps += 1
         return True
 
-    def _reject(self, command: m.Command, reason: str) -> None:
-        self._emit(
-            m.Rejected(
-                command=command.id,
-                action=type(command).__name__,
-                sender=command.sender,
-                reason=reason,
-                knob=getattr(command, "knob", None),
-                **self.training.place,
-            )
-        )
-
     def _cannot_go_on(self) -> str | None:
         """Why a finished run takes no commands; None if it is ready to."""
         if not self.training.started:
             return "the run ended before it began; run its cell again"
         if self.history.outcome == "failed":
             return "the run failed; mend what its error says and run its cell again"
-        if self._lost:
+        if self.ledger.lost:
             return "another process has taken the run over; run its cell again"
         try:
             self.ownership.take()
@@ -456,91 +361,18 @@ class Execution:
 
     # ── the model ─────────────────────────────────────────────────────────────────────
 
-    def _between_steps(self, function: Callable[[], Any], patience: float = math.inf) -> Any:
-        """``function()`` where the model stands still; on the asker's thread if nobody
-        trains it. Raises TimeoutError after ``patience`` seconds within one step."""
-        if self.trainer.here():
-            return function()
-        until = time.monotonic() + patience
-        future = None
-        while future is None or not wait([future], timeout=0.05).done:
-            # Before the start, after the end, and where it ended meanwhile so that nobody
-            # will come to answer: the trainer cannot begin while we hold the lock.
-            if self._still.acquire(timeout=0.05):
-                try:
-                    if not self._moving():
-                        return function()
-                finally:
-                    self._still.release()
-                if future is None:
-                    future = self.inbox.between_steps(function)
-            if time.monotonic() > until and (future is None or future.cancel()):
-                raise TimeoutError
-        return future.result()
-
     def _moving(self) -> bool:
         """Whether a thread trains the model, or waits for a command to."""
         moves = self.history.state in ("running", "paused", "starting")
         return moves and self.trainer.has(self.folder.id)
 
-    def _snapshot(self) -> nn.Module:
-        copied: nn.Module = self._between_steps(lambda: plain_copy(self.task.model))
-        return copied.eval()
-
-    def _snapshot_for_call(self) -> nn.Module:
-        """The copy that a call from another thread works on.
-
-        Such a thread may have been started by the very step that waits for it.
-        """
-        try:
-            copied: nn.Module = self._between_steps(
-                lambda: plain_copy(self.task.model), _STEP_SECONDS
-            )
-        except TimeoutError:
-            name = self.spec.name
-            raise ModelError(
-                f"{name} is training this model and has been in one step for {_STEP_SECONDS:.0f} "
-                "s, so there is no copy of it for this call. If the step itself waits for this "
-                "thread, call the model on the thread that the step runs on; otherwise try "
-                f"again, or wait for {name}.model."
-            ) from None
-        return copied.eval()
-
     def model(self) -> nn.Module:
-        return self._snapshot() if self.history.state in LIVE else self.task.model
+        """See `Run.model`."""
+        return self.access.snapshot() if self.history.state in LIVE else self.task.model
 
     def best_model(self) -> nn.Module:
-        def best() -> nn.Module:
-            weights = self.training.best
-            if weights is None:
-                raise UsageError(
-                    "There are no best weights yet: they are chosen at each validation. Wait for "
-                    "the first one, or call evaluate()."
-                )
-            copied = plain_copy(self.task.model)
-            weights.restore(copied)
-            return copied.eval()
-
-        found: nn.Module = self._between_steps(best)
-        return found
-
-    def predict(self, inputs: Any, raw: bool) -> Tensor:
-        return predict(self.task, self.model(), self.device, inputs, raw)
-
-    def save_weights(self, path: Path) -> Path:
-        from safetensors import SafetensorError
-        from safetensors.torch import save_model
-
-        if path.suffix != ".safetensors":
-            path = path.with_name(path.name + ".safetensors")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_model(self._snapshot(), str(path))
-        except (OSError, SafetensorError) as error:
-            raise CommandRejected(
-                f"{path} cannot be written ({error}). Choose another folder."
-            ) from None
-        return path
+        """See `Run.best_model`."""
+        return self.access.best_model(lambda: self.training.best)
 
 
 class _Quietly:
@@ -561,24 +393,3 @@ def _planned(t: Training) -> str:
     if t.knobs.values["steps"] is not None and t.progress.step >= t.knobs.values["steps"]:
         return f"all {t.progress.step} steps done"
     return f"all {epochs} epochs done" if epochs != 1 else "the epoch is done"
-
-
-def _joined(lines: list[m.Logged]) -> list[m.Logged]:
-    """Neighbouring lines of one stream as one event."""
-    joined: list[m.Logged] = []
-    for event in lines:
-        last = joined[-1] if joined else None
-        if last is not None and last.stream == event.stream and not event.replace:
-            text = f"{last.text}\n{event.text}"
-            joined[-1] = m.Logged(
-                run=event.run,
-                branch=event.branch,
-                step=event.step,
-                time=last.time,
-                stream=event.stream,
-                text=text,
-                replace=last.replace,
-            )
-        else:
-            joined.append(event)
-    return joined

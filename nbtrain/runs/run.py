@@ -137,7 +137,7 @@ class Run:
         Class indices for classification, 0 or 1 for binary targets, else the model's outputs;
         ``raw`` gives the outputs always. A tensor on the CPU with a row a sample.
         """
-        return self._execution.predict(inputs, raw)
+        return self._execution.access.predict(self.model, inputs, raw)
 
     # ── what can be asked of it ───────────────────────────────────────────────────────
 
@@ -215,7 +215,7 @@ class Run:
         safetensors."""
         if path is None:
             return self._ask(m.Save())
-        return self._execution.save_weights(Path(path))
+        return self._execution.access.save_weights(Path(path))
 
     def undo(self, action: str | None = None) -> Answer:
         """Put back the value that the latest action, or the one with this id, replaced."""
@@ -241,14 +241,14 @@ class Run:
 
     def beat(self, renew: bool) -> None:
         """Write what waits; with ``renew`` also show other machines that the run lives."""
-        self._execution.beat(renew)
+        self._execution.ledger.beat(renew)
 
     def _ask(self, command: m.Command) -> Answer:
         """Send a command and wait for its answer, as long as a step takes."""
         execution = self._execution
         answered = threading.Event()
         finished = self.history.state == "finished"
-        unsubscribe = execution.on_answer(command.id, answered.set)
+        unsubscribe = execution.ledger.on_answer(command.id, answered.set)
         try:
             execution.send(command)
             in_line = self.history.state == "queued" and execution.behind is not None

@@ -62,3 +62,11 @@ class Gate:
 
     def arrive(self) -> None:
         assert self.reached.wait(PATIENCE), "the run never got there"
+
+
+def paused(**settings: Any) -> Run:
+    """A run that waits at some step."""
+    run = begin(pace=2000.0, epochs=1000, **settings)
+    run.pause()
+    until(run, lambda: run.state == "paused")
+    return run

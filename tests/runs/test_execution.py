@@ -12,7 +12,7 @@ from torch import nn
 
 from nbtrain import messages as m
 from nbtrain.errors import ModelError, UsageError
-from nbtrain.runs import execution, interpreter
+from nbtrain.runs import access, execution, interpreter
 from nbtrain.runs.execution import Execution
 from tests.engine.harness import classes, network
 from tests.runs.harness import PATIENCE, Gate, begin, done, until
@@ -65,7 +65,7 @@ def test_a_request_that_comes_with_the_end_is_answered(monkeypatch: pytest.Monke
 def test_a_call_on_a_thread_of_the_step_itself_fails_in_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(execution, "_STEP_SECONDS", 0.2)
+    monkeypatch.setattr(access, "_STEP_SECONDS", 0.2)
     raised: list[Exception] = []
 
     def step(model: nn.Module, batch: Any) -> torch.Tensor:

@@ -59,7 +59,7 @@ def test_a_run_that_goes_on_has_a_pulse_though_it_was_forgotten(
     if pulse is not None:
         pulse.join(PATIENCE)
     beaten = threading.Event()
-    monkeypatch.setattr(run._execution, "beat", lambda renew: beaten.set())
+    monkeypatch.setattr(run._execution.ledger, "beat", lambda renew: beaten.set())
     run.set(pace=100.0)
     run.set(epochs=1000)
     assert beaten.wait(PATIENCE)

@@ -1,0 +1,135 @@
+"""The model of a run, for everyone but its trainer: as of a step boundary, never within one."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import wait
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nbtrain.engine.early import Weights
+from nbtrain.engine.ownership import plain_copy
+from nbtrain.engine.predict import predict
+from nbtrain.engine.task import Task
+from nbtrain.errors import CommandRejected, ModelError, UsageError
+from nbtrain.runs.inbox import Inbox
+
+_STEP_SECONDS = 30.0
+"""How long a call of the user's model from another thread waits for the end of a step."""
+
+
+class Access:
+    """Copies and answers of one run's model, taken where it stands still.
+
+    Args:
+        task: holds the model.
+        device: where the model lies.
+        inbox: has a function called between two steps.
+        here: whether the asker is the training thread itself.
+        moving: whether a thread trains the model, or waits for a command to.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        device: torch.device,
+        inbox: Inbox,
+        *,
+        here: Callable[[], bool],
+        moving: Callable[[], bool],
+    ) -> None:
+        self.task, self.device = task, device
+        self.still = threading.Lock()
+        """Held while a model that nobody trains is looked at, and while training begins."""
+        self._inbox = inbox
+        self._here, self._moving = here, moving
+
+    def between_steps(self, function: Callable[[], Any], patience: float = math.inf) -> Any:
+        """``function()`` where the model stands still; on the asker's thread if nobody
+        trains it. Raises TimeoutError after ``patience`` seconds within one step."""
+        if self._here():
+            return function()
+        until = time.monotonic() + patience
+        future = None
+        while future is None or not wait([future], timeout=0.05).done:
+            # Before the start, after the end, and where it ended meanwhile so that nobody
+            # will come to answer: the trainer cannot begin while we hold the lock.
+            if self.still.acquire(timeout=0.05):
+                try:
+                    if not self._moving():
+                        return function()
+                finally:
+                    self.still.release()
+                if future is None:
+                    future = self._inbox.between_steps(function)
+            if time.monotonic() > until and (future is None or future.cancel()):
+                raise TimeoutError
+        return future.result()
+
+    def snapshot(self, patience: float = math.inf) -> nn.Module:
+        """A copy of the model in evaluation mode. Raises TimeoutError as `between_steps`."""
+        copied: nn.Module = self.between_steps(lambda: plain_copy(self.task.model), patience)
+        return copied.eval()
+
+    def snapshot_for_call(self) -> nn.Module:
+        """The copy that a call from another thread works on.
+
+        Such a thread may have been started by the very step that waits for it, so this raises
+        `ModelError` after a while.
+        """
+        try:
+            return self.snapshot(_STEP_SECONDS)
+        except TimeoutError:
+            name = self.task.name
+            raise ModelError(
+                f"{name} is training this model and has been in one step for {_STEP_SECONDS:.0f} "
+                "s, so there is no copy of it for this call. If the step itself waits for this "
+                "thread, call the model on the thread that the step runs on; otherwise try "
+                f"again, or wait for {name}.model."
+            ) from None
+
+    def best_model(self, best: Callable[[], Weights | None]) -> nn.Module:
+        """A copy with the weights that ``best`` gives. Raises `UsageError` where that is none."""
+
+        def copy() -> nn.Module:
+            weights = best()
+            if weights is None:
+                raise UsageError(
+                    "There are no best weights yet: they are chosen at each validation. Wait for "
+                    "the first one, or call evaluate()."
+                )
+            copied = plain_copy(self.task.model)
+            weights.restore(copied)
+            return copied.eval()
+
+        found: nn.Module = self.between_steps(copy)
+        return found
+
+    def predict(self, model: nn.Module, inputs: Any, raw: bool) -> Tensor:
+        """What ``model`` answers. See `Run.predict`."""
+        return predict(self.task, model, self.device, inputs, raw)
+
+    def save_weights(self, path: Path) -> Path:
+        """Write the weights to ``path`` as safetensors, and return where they lie.
+
+        Raises `CommandRejected` if they cannot be written.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import save_model
+
+        if path.suffix != ".safetensors":
+            path = path.with_name(path.name + ".safetensors")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_model(self.snapshot(), str(path))
+        except (OSError, SafetensorError) as error:
+            raise CommandRejected(
+                f"{path} cannot be written ({error}). Choose another folder."
+            ) from None
+        return path

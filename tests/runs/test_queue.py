@@ -1,0 +1,54 @@
+"""Runs that wait for a device, and runs that share it."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+from nbtrain import messages as m
+from nbtrain.errors import CommandRejected
+from nbtrain.runs import registry
+from tests.engine.harness import network
+from tests.runs.harness import PATIENCE, Gate, begin, done
+
+
+def test_a_second_run_queues_behind_the_first() -> None:
+    gate = Gate(1)
+    first = begin(name="first", training_step=gate)
+    gate.arrive()
+    second = begin(name="second")
+    assert second.state == "queued"
+    assert second.history.behind == "first"
+    assert [run.name for run in registry.live()] == ["first", "second"]
+    gate.open.set()
+    second.wait(PATIENCE)
+    assert first.state == "completed"
+
+
+def test_sharing_trains_beside_it() -> None:
+    gate = Gate(1)
+    first = begin(name="first", training_step=gate)
+    gate.arrive()
+    assert done(name="second", share=True).state == "completed"
+    assert first.live
+    gate.open.set()
+    first.wait(PATIENCE)
+
+
+def test_stopping_a_queued_run() -> None:
+    gate = Gate(1)
+    first = begin(name="first", training_step=gate)
+    gate.arrive()
+    model = network()
+    second = begin(model, name="second")
+    change = m.Set(knob="lr", value=0.5)
+    second.send(change)
+    second.stop()
+    assert second.wait(PATIENCE).state == "stopped"
+    assert second.history.reason == "stopped before it began"
+    assert isinstance(second.history.answers[change.id], m.Rejected)
+    assert type(model) is nn.Sequential
+    gate.open.set()
+    first.wait(PATIENCE)
+    with pytest.raises(CommandRejected, match="run its cell again"):
+        second.resume()
