@@ -5,6 +5,7 @@ import { type Kernel, KernelMessage } from '@jupyterlab/services';
 import type { JSONObject } from '@lumino/coreutils';
 import { Signal } from '@lumino/signaling';
 
+import { Asking } from './asking';
 import { Client } from './client';
 import type { Buffer } from './curves';
 import * as live from './live';
@@ -23,6 +24,7 @@ export class PanelModel extends DOMWidgetModel {
   /** Emitted at most once per animation frame, with the names of what changed. */
   readonly changed = new Signal<PanelModel, Changes>(this);
 
+  private readonly asking: Asking;
   private waiting = new Set<string>();
   private frame = 0;
 
@@ -55,7 +57,11 @@ export class PanelModel extends DOMWidgetModel {
       }
       this.mark(['live']);
     });
-    this.hello();
+    this.asking = new Asking(() => {
+      this.post({ kind: 'hello', protocol: PROTOCOL });
+      return this.comm_live;
+    });
+    this.asking.begin();
     if (this.comm_live) {
       live.add(this);
     }
@@ -73,13 +79,10 @@ export class PanelModel extends DOMWidgetModel {
   close(closed?: boolean): Promise<void> {
     live.remove(this);
     cancelAnimationFrame(this.frame);
+    this.asking.answered();
     this.client.dispose();
     Signal.clearData(this);
     return super.close(closed);
-  }
-
-  private hello(): void {
-    this.post({ kind: 'hello', protocol: PROTOCOL });
   }
 
   private receive(message: FromKernel, buffers: readonly Buffer[]): void {
@@ -88,8 +91,11 @@ export class PanelModel extends DOMWidgetModel {
     }
     const changes = this.state.receive(message, buffers);
     if (changes === null) {
-      this.hello();
+      this.asking.begin();
       return;
+    }
+    if (message.kind === 'snapshot') {
+      this.asking.answered();
     }
     if (changes.has('answers')) {
       this.client.answered(this.state.view.answers);

@@ -33,7 +33,10 @@ class PanelWidget(ipywidgets.DOMWidget):  # type: ignore[misc]
     _view_module_version = Unicode(FRONT_END).tag(sync=True)
     run = Unicode(help="The run's id.").tag(sync=True)
 
-    def __init__(self, run: str) -> None:
+    def __init__(self, run: str, receive: Callable[[Any, Any, Any], None]) -> None:
+        # Before the widget opens: its first message may come while this still goes on, on a
+        # subshell's thread.
+        self.on_msg(receive)
         super().__init__(run=run)
         # ipykernel 7.4 leads a comm's messages to where its last output came from, and so
         # past the subshell that could take them while a cell runs. Private, hence the guard.
@@ -66,14 +69,13 @@ class Panel:
     ) -> None:
         self.history = history
         self.feed = Feed(history, live=live)
-        self.widget = PanelWidget(history.id)
-        self.widget.on_msg(self._receive)
         self._send = send
         self._route = route
         self._writer = writer or writers.writer
         self._asked = threading.Event()
         self._viewed = False
         self._sequence = 0
+        self.widget = PanelWidget(history.id, self._receive)
         # The cell that made the panel is the one that its messages belong to.
         self._context = contextvars.copy_context()
         self._writer.add(self)

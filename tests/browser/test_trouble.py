@@ -83,3 +83,30 @@ def test_both_runs_of_a_cell_that_ran_again_are_kept(desk: Open, page: Page) -> 
     wait_until(lambda: book.history("digits@1").step > stood, page)
     panel.expect_state("running")
     panel.expect_step(panel.step + 5)
+
+
+LATE_TO_LISTEN = """import time
+from nbtrain.ui import panel
+from traitlets import observe
+
+class Late(panel.PanelWidget):
+    @observe("comm")
+    def _comm_changed(self, change):
+        time.sleep(1.5)  # as long as a busy machine may take from the opening to the listener
+        super()._comm_changed(change)
+
+panel.PanelWidget = Late
+"""
+
+
+def test_a_panel_asks_again_where_the_kernel_did_not_listen_yet(desk: Open, page: Page) -> None:
+    # The first panel of a kernel has no subshell yet.
+    desk(["%load_ext nbtrain", TRAIN, LATE_TO_LISTEN])
+    for index in (0, 1):
+        run_cell(page, index)
+    panel = Panel(page)
+    panel.expect_step(5)
+    for index in (2, 1):
+        run_cell(page, index)
+    expect(panel.part("name")).to_have_attribute("title", "digits@2", timeout=30_000)
+    panel.expect_state("running")
