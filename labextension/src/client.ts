@@ -60,9 +60,20 @@ export class Client {
     this.sequence += 1;
     const whole = { ...command, id: newId(), sender: this.sender, sequence: this.sequence };
     void this.transmit(whole, run).catch((error: unknown) => {
-      this.rejected = new Map(this.rejected).set(`run:${run}`, messageOf(error));
-      this.changed();
+      this.refuse(`run:${run}`, messageOf(error));
     });
+  }
+
+  /** Say why `target` is not asked for what somebody wished. */
+  refuse(target: string, reason: string): void {
+    this.rejected = new Map(this.rejected).set(target, reason);
+    this.changed();
+  }
+
+  /** Forget what `target` was refused. */
+  forgive(target: string): void {
+    this.rejected = without(this.rejected, target);
+    this.changed();
   }
 
   /** Take in the answers that the kernel gave. */

@@ -4,6 +4,7 @@ import { memo, useEffect, useId, useMemo, useRef, useState } from 'react';
 
 import { answerText, check, onValue } from './answer';
 import { Drag } from './drag';
+import { Field } from './field';
 import { isOff, knobValue } from './format';
 import { useModel } from './hooks';
 import type { Value } from './messages';
@@ -24,8 +25,8 @@ export const KnobRow = memo(function KnobRow({ model, knob, closed }: Props) {
   const known = useModel(model, ({ state }) => state.view.values[knob.name]);
   const value = useStable(known);
   const pending = useModel(model, ({ client }) => client.pending.get(target));
+  const refused = useModel(model, ({ client }) => client.rejected.get(target));
   const [wish, setWish] = useState<{ value: Value } | null>(null);
-  const [wrong, setWrong] = useState<string | null>(null);
   const { drag, held, hold, release } = useDrag(model, knob);
   const remembered = useRef<Value>(null);
 
@@ -46,7 +47,6 @@ export const KnobRow = memo(function KnobRow({ model, knob, closed }: Props) {
   const off = isOff(knob, shown);
   const reason = knob.reason ?? closed;
   const set = (next: Value): void => {
-    setWrong(null);
     setWish({ value: next });
     model.client.send({ kind: 'Set', knob: knob.name, value: next, schedule: 'rebase' });
   };
@@ -89,7 +89,6 @@ export const KnobRow = memo(function KnobRow({ model, knob, closed }: Props) {
             hold={hold}
             release={release}
             move={next => {
-              setWrong(null);
               setWish({ value: next });
               drag.move(next);
             }}
@@ -124,21 +123,24 @@ export const KnobRow = memo(function KnobRow({ model, knob, closed }: Props) {
           off={off}
           unsure={wish !== null}
           disabled={reason !== null}
+          refused={refused !== undefined}
           describe={describe}
           commit={entered => {
             const problem = check(knob, entered);
             if (problem) {
-              setWrong(problem);
+              model.client.refuse(target, problem);
             } else {
               set(entered);
             }
+            return problem === null;
           }}
+          forgive={() => model.client.forgive(target)}
         />
       )}
       <span className="nbt-hidden" id={`${id}-doc`}>
         {reason ?? knob.doc}
       </span>
-      <Answer id={`${id}-answer`} model={model} knob={knob} value={value} wrong={wrong} />
+      <Answer id={`${id}-answer`} model={model} knob={knob} value={value} refused={refused} />
     </div>
   );
 });
@@ -297,75 +299,21 @@ function Select({ id, knob, value, disabled, describe, choose }: SelectProps): J
   );
 }
 
-interface FieldProps {
-  knob: Knob;
-  text: string;
-  off: boolean;
-  unsure: boolean;
-  disabled: boolean;
-  describe: string;
-  commit: (value: Value) => void;
-}
-
-/** The exact value, to read and to type; Enter sends it, Escape takes it back. */
-function Field({ knob, text, off, unsure, disabled, describe, commit }: FieldProps): JSX.Element {
-  const [draft, setDraft] = useState<string | null>(null);
-  const onKeyDown = (event: React.KeyboardEvent<HTMLInputElement>): void => {
-    if (event.key === 'Enter' && draft !== null) {
-      const typed = draft.trim();
-      const entered = Number(typed);
-      setDraft(null);
-      if (typed !== '') {
-        commit(Number.isNaN(entered) ? typed : entered);
-      }
-    } else if (event.key === 'Escape') {
-      setDraft(null);
-    }
-    // The notebook has shortcuts for single keys; those with Ctrl or Cmd, as to save, stay.
-    if (!event.ctrlKey && !event.metaKey) {
-      event.stopPropagation();
-    }
-  };
-  return (
-    <span className="nbt-value" data-off={off} data-unsure={unsure}>
-      <input
-        type="text"
-        inputMode={knob.words.length ? 'text' : 'decimal'}
-        className="nbt-field"
-        data-nbt={`field-${knob.name}`}
-        aria-label={`${knob.label}, exact value`}
-        aria-describedby={describe}
-        autoComplete="off"
-        spellCheck={false}
-        size={Math.max(3, (draft ?? text).length)}
-        disabled={disabled}
-        value={draft ?? text}
-        onChange={event => setDraft(event.target.value)}
-        onFocus={event => event.target.select()}
-        onBlur={() => setDraft(null)}
-        onKeyDown={onKeyDown}
-      />
-    </span>
-  );
-}
-
 interface AnswerProps {
   id: string;
   model: PanelModel;
   knob: Knob;
   value: KnobValue | undefined;
-  wrong: string | null;
+  refused: string | undefined;
 }
 
-function Answer({ id, model, knob, value, wrong }: AnswerProps): JSX.Element {
+function Answer({ id, model, knob, value, refused }: AnswerProps): JSX.Element {
   const target = `knob:${knob.name}`;
   const late = useModel(model, ({ client }) => client.pending.get(target)?.late ?? false);
-  const refused = useModel(model, ({ client }) => client.rejected.get(target));
-  const problem = wrong ?? refused;
   const [kind, text] = late
     ? ['waiting', 'sent, waiting…']
-    : problem
-      ? ['refused', `✗ ${problem}`]
+    : refused
+      ? ['refused', `✗ ${refused}`]
       : value && value.step !== null
         ? ['applied', answerText(knob, value)]
         : ['none', ''];
