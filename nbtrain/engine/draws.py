@@ -19,13 +19,15 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
+from nbtrain.engine.rewind import Step, global_state, listening, set_global_state
 from nbtrain.errors import ModelError
 
 _local = threading.local()
@@ -56,12 +58,20 @@ class Draws:
         """Whether there is something new for `told`."""
         self._suspects: set[str] = set()
         self._generators: dict[torch.device, torch.Generator] = {}
+        self._routed = False
+        self._repeats = False
+        self._reseeded: int | None = None
+        self._remembered: Any = WeakTensorKeyDictionary()
+        self._asked: Tensor | None = None
+        self._rewound: list[Tensor] = []
+        self._step = Step(self)
 
     def generator(self, device: torch.device) -> torch.Generator:
         found = self._generators.get(device)
         if found is None:
             found = torch.Generator(device)
-            found.manual_seed(derive(self.seed, "draws", device.type))
+            seed = self._reseeded
+            found.manual_seed(derive(self.seed, "draws", device.type) if seed is None else seed)
             self._generators[device] = found
         return found
 
@@ -74,26 +84,82 @@ class Draws:
         for name, value in state.items():
             self.generator(torch.device(name)).set_state(value)
 
+    def remember(self) -> Tensor:
+        """The state of every generator: what ``torch.get_rng_state`` gives within a step."""
+        state = self.generator(_CPU).get_state()
+        others = {d: g.get_state() for d, g in self._generators.items() if d != _CPU}
+        self._remembered[state] = (others, None if self._routed else global_state())
+        self._repeats = True
+        if _in_backward():
+            self._asked = state
+        else:
+            self._rewound.clear()
+        return state
+
+    def recall(self, state: Tensor) -> None:
+        """Put back what `remember` gave, or a state of the CPU's generator alone."""
+        self.generator(_CPU).set_state(state)
+        others, theirs = self._remembered.get(state, (None, None))
+        if others is not None:
+            for device, generator in self._generators.items():
+                if device in others:
+                    generator.set_state(others[device])
+                elif device != _CPU:  # made since
+                    generator.manual_seed(generator.initial_seed())
+        if theirs is not None:
+            set_global_state(theirs)
+        # Who repeats a pass asks for the state, puts an older one in its place, and this one
+        # back in the end.
+        if self._rewound and self._rewound[-1] is state:
+            self._rewound.pop()
+        elif self._asked is not None and _in_backward():
+            self._rewound.append(self._asked)
+            self._asked = None
+
+    def reseed(self, seed: int) -> torch.Generator:
+        """What ``torch.manual_seed`` does within a step. Returns the CPU's generator."""
+        self._reseeded = seed
+        for generator in self._generators.values():
+            generator.manual_seed(seed)
+        return self.generator(_CPU)
+
+    @property
+    def rewound(self) -> bool:
+        """Whether what is drawn now repeats what was drawn before."""
+        return bool(self._rewound)
+
     @contextmanager
     def here(self) -> Iterator[None]:
-        """Within, `nn.Dropout` on this thread draws from this run."""
+        """Within, `nn.Dropout` on this thread draws from this run.
+
+        Backward passes stay on this thread, also those of an accelerator: what they compute
+        again draws from this run too.
+        """
         before = getattr(_local, "draws", None)
         _local.draws = self
         try:
-            yield
+            with listening(), torch.autograd.set_multithreading_enabled(False):
+                yield
         finally:
             _local.draws = before
 
-    def routed(self) -> Reroute:
-        """A mode within which every draw on this thread comes from this run."""
-        return Reroute(self)
+    @contextmanager
+    def routed(self) -> Iterator[None]:
+        """Within, every draw on this thread comes from this run."""
+        before, self._routed = self._routed, True
+        try:
+            with self._step, Reroute(self):
+                yield
+        finally:
+            self._routed = before
 
     def mode(self) -> AbstractContextManager[Any]:
         """What the next step runs within: as little as it needs."""
         if self.unsure:
             self.unsure = False
             return self.trial()
-        return self.routed() if self.foreign else _NOTHING
+        # A pass that is computed again has to find all of its draws in one place.
+        return self.routed() if self.foreign or self._repeats else self._step
 
     @contextmanager
     def trial(self, late: int | None = None) -> Iterator[None]:
@@ -156,7 +222,7 @@ class Draws:
             self._generators = kept
 
 
-_NOTHING: AbstractContextManager[Any] = nullcontext()
+_CPU = torch.device("cpu")
 
 
 def _global_states() -> dict[str, Any]:
@@ -174,17 +240,23 @@ def current() -> Draws | None:
     return getattr(_local, "draws", None)
 
 
-def _refuse_recomputation() -> None:
-    """Raise `ModelError` where a forward pass is repeated within a backward pass.
+def _in_backward() -> bool:
+    """Whether this thread is in a backward pass.
 
-    `torch.utils.checkpoint` puts PyTorch's own generators back for it, and knows nothing of
-    ours: other units would be dropped than the first time, and the gradients be wrong.
+    PyTorch tells it by a private name, and uses it for checkpoints itself.
     """
-    if torch._C._current_graph_task_id() != -1 and torch.is_grad_enabled():
+    return torch._C._current_graph_task_id() != -1
+
+
+def _refuse_other_draws(draws: Draws | None) -> None:
+    """Raise `ModelError` where a forward pass is repeated within a backward pass and nobody
+    has put the generators back for it: other units would be dropped than the first time, and
+    the gradients be wrong."""
+    if _in_backward() and torch.is_grad_enabled() and not (draws and draws.rewound):
         raise ModelError(
-            "This model computes layers again in its backward pass (torch.utils.checkpoint), and "
-            "they draw random numbers, which a run cannot repeat yet. Switch the dropout in them "
-            "off (--dropout off), or call them without checkpoint."
+            "This model computes layers again in its backward pass, and they draw other random "
+            "numbers there than the first time. Leave preserve_rng_state=False out of "
+            "torch.utils.checkpoint, or switch the dropout in them off (--dropout off)."
         )
 
 
@@ -199,7 +271,7 @@ class RunDropout(nn.Dropout):
         p = self.p
         if not self.training or p == 0.0 or p == 1.0:
             return super().forward(input)
-        _refuse_recomputation()
+        _refuse_other_draws(draws)
         if draws is None:
             return super().forward(input)
         keep = 1.0 - p
@@ -272,7 +344,7 @@ def _route(func: Any) -> Route | None:
                     draws.unroutable.add(func.overloadpacket.__name__)
                     draws.news = True
             return func(*args, **kwargs)
-        _refuse_recomputation()
+        _refuse_other_draws(draws)
         draws.foreign = True
         kwargs = {**kwargs, "generator": draws.generator(_device(args, kwargs))}
         if target is func:
@@ -307,7 +379,7 @@ def _native_dropout(draws: Draws, args: tuple[Any, ...], kwargs: dict[str, Any])
     # The fused kernel of accelerators takes no generator; its definition does.
     x, p, *rest = args
     train = rest[0] if rest else kwargs.get("train", True)
-    _refuse_recomputation()
+    _refuse_other_draws(draws)
     draws.foreign = True
     if train is False or p == 0:
         return x.clone(), torch.ones_like(x, dtype=torch.bool)

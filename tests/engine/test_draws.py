@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import functools
 import io
 import pickle
 import random
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,7 +24,7 @@ from torch.utils.checkpoint import checkpoint
 from nbtrain import messages as m
 from nbtrain.engine.draws import Draws, RunDropout, current, derive
 from nbtrain.errors import ModelError
-from tests.engine.harness import classes, run_loop
+from tests.engine.harness import classes, run_loop, same, weights
 
 X = torch.linspace(-2, 2, 24).reshape(4, 6)
 IMAGES = torch.linspace(-1, 1, 2 * 3 * 5 * 5).reshape(2, 3, 5, 5)
@@ -214,36 +217,163 @@ assert not any(name.startswith("nbtrain") for name in sys.modules)
     assert done.returncode == 0, done.stderr.decode()
 
 
-class Checkpointed(nn.Module):
-    """Computes its layers again in the backward pass."""
-
-    def __init__(self, layer: nn.Module, reentrant: bool) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4, 8), layer, nn.Linear(8, 3))
-        self.reentrant = reentrant
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return self.layers(x)
-        x.requires_grad_(self.reentrant)
-        return checkpoint(self.layers, x, use_reentrant=self.reentrant)
-
-
 class Drops(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(x, 0.5, self.training)
 
 
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(8, 8, num_layers=2, dropout=0.5, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lstm(x[:, None])[0][:, 0]  # type: ignore[no-any-return]
+
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "dropout": nn.Dropout,
+    "function": Drops,
+    "lstm": Recurrent,
+    "alpha": nn.AlphaDropout,
+}
+
+
+class Checkpointed(nn.Module):
+    """Two regions, of which ``again`` calls each, and the second holds another one."""
+
+    def __init__(self, make: Callable[[], nn.Module], again: Callable[..., Tensor] | None) -> None:
+        super().__init__()
+        with torch.random.fork_rng([]):
+            torch.manual_seed(1)
+            self.first = nn.Sequential(nn.Linear(4, 8), make(), nn.Linear(8, 8), make())
+            self.inner = nn.Sequential(nn.Linear(8, 8), make())
+            self.last = nn.Linear(8, 3)
+        self.again = again
+
+    def second(self, x: Tensor) -> Tensor:
+        x = F.dropout(x, 0.2, self.training)
+        x = self.call(self.inner, x) if self.training else self.inner(x)
+        return self.last(F.dropout(x, 0.2, self.training))  # type: ignore[no-any-return]
+
+    def call(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        return function(x) if self.again is None else self.again(function, x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self.second(self.first(x))
+        x.requires_grad_(True)
+        return self.call(self.second, self.call(self.first, x))
+
+
+@contextmanager
+def drawing_elsewhere() -> Iterator[None]:
+    """Within, another thread draws from PyTorch's generator without a pause."""
+    ended, begun = threading.Event(), threading.Event()
+
+    def draw() -> None:
+        while not ended.is_set():
+            torch.randn(3)
+            begun.set()
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    try:
+        assert begun.wait(20)
+        yield
+    finally:
+        ended.set()
+        thread.join(20)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # PyTorch's
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers_that_are_computed_again_draw_what_they_drew(layer: str, reentrant: bool) -> None:
+    again = functools.partial(checkpoint, use_reentrant=reentrant)
+    models = [Checkpointed(LAYERS[layer], how) for how in (None, again, again)]
+
+    def run() -> dict[str, Tensor]:
+        run = run_loop(models.pop(0), classes(40), epochs=3, batch_size=8)
+        return {**weights(run.model), "draws": run.training.draws.state()["cpu"]}
+
+    plain, before = run(), torch.get_rng_state()
+    assert same(run(), plain)
+    assert torch.equal(torch.get_rng_state(), before)
+    with drawing_elsewhere():
+        assert same(run(), plain)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # PyTorch's
 @pytest.mark.parametrize("reentrant", [False, True])
 @pytest.mark.parametrize("layer", [nn.Dropout, Drops])
-def test_draws_that_cannot_be_repeated_are_refused_not_wrong(
-    layer: type[nn.Module], reentrant: bool
+def test_draws_that_are_not_to_be_repeated_are_refused_not_wrong(
+    layer: Callable[..., nn.Module], reentrant: bool
 ) -> None:
-    with pytest.raises(ModelError, match="--dropout off"):
-        run_loop(Checkpointed(layer(), reentrant), classes(40), epochs=1)
-    if layer is nn.Dropout:
-        run = run_loop(Checkpointed(layer(), reentrant), classes(40), epochs=1, dropout="off")
-        assert run.step == 1
+    again = functools.partial(checkpoint, use_reentrant=reentrant, preserve_rng_state=False)
+    with pytest.raises(ModelError, match="preserve_rng_state=False"):
+        run_loop(Checkpointed(layer, again), classes(40), epochs=1)
+
+
+def test_draws_that_begin_late_are_repeated_too() -> None:
+    class Late(Checkpointed):
+        steps = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.steps += self.training
+            return super().forward(x) if self.steps > 1 else self.last(self.first[0](x))
+
+    def run(again: Callable[..., Tensor] | None) -> dict[str, Tensor]:
+        model = Late(nn.Identity, again)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(5)
+            run_loop(model, classes(40), steps=2, batch_size=8)
+        return weights(model)
+
+    assert same(run(functools.partial(checkpoint, use_reentrant=False)), run(None))
+
+
+def test_regions_without_draws_need_no_state() -> None:
+    again = functools.partial(checkpoint, use_reentrant=False, preserve_rng_state=False)
+    layers = nn.Sequential(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 3))
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = layers
+
+        def forward(self, x: Tensor) -> Tensor:
+            return again(self.layers, x)  # type: ignore[no-any-return]
+
+    assert run_loop(Model(), classes(40), epochs=1, dropout="off").step == 1
+
+
+def test_a_model_that_seeds_for_itself_gets_the_same_numbers_at_each_step() -> None:
+    drawn: list[Tensor] = []
+
+    def seeded() -> float:
+        with torch.random.fork_rng([]):
+            torch.manual_seed(3)
+            drawn.append(torch.randn(3))
+        drawn.append(torch.randn(3))
+        return 0.0
+
+    model = Noisy(seeded)
+    before = torch.get_rng_state()
+    run_loop(model, classes(), epochs=2, batch_size=16, val_split=0.0)
+    assert torch.equal(torch.get_rng_state(), before)
+    expected = torch.randn(3, generator=torch.Generator().manual_seed(3))
+    assert all(torch.equal(noise, expected) for noise in drawn[::2])
+    assert len({tuple(noise.tolist()) for noise in drawn[1::2]}) == 8
+
+
+def test_pytorchs_functions_are_its_own_before_and_after() -> None:
+    names = ("get_rng_state", "set_rng_state", "manual_seed")
+    before = [(getattr(torch, name), getattr(torch.random, name)) for name in names]
+    with Draws(1).here(), Draws(2).here(), drawing_elsewhere():
+        state = torch.get_rng_state()
+        torch.set_rng_state(state)
+    assert [(getattr(torch, name), getattr(torch.random, name)) for name in names] == before
 
 
 class Noisy(nn.Module):
