@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -30,6 +32,9 @@ from nbtrain.spec import Spec
 from nbtrain.states import LIVE
 from nbtrain.store.catalog import RunFolder
 
+if TYPE_CHECKING:
+    from nbtrain.runs.run import Run
+
 _BUSY = (
     "A cell keeps Python busy, so training gets fewer turns while that lasts. It gets them more "
     "often, which costs the cell about a fifth of its speed."
@@ -41,7 +46,8 @@ class Execution:
 
     `launch` puts it in line for its device; everything from `_begin` on happens on the
     trainer thread. The trainer never prints, draws, or touches a widget: what happens goes
-    into the ledger, and ``changed`` is told that there is something new.
+    into the ledger, and ``changed`` is told that there is something new; ``woke`` is when the
+    finished run goes on.
     """
 
     def __init__(
@@ -52,11 +58,12 @@ class Execution:
         folder: RunFolder,
         trainer: Trainer,
         changed: Callable[[], None],
+        woke: Callable[[Run], None],
     ) -> None:
         self.spec, self.task, self.device = spec, task, device
-        self.folder, self.trainer = folder, trainer
-        self.woke: Callable[[], None] = lambda: None
-        """Called when the finished run goes on."""
+        self.folder, self.trainer, self.woke = folder, trainer, woke
+        self.owner: Callable[[], Run | None] = lambda: None
+        """The run, as long as anybody holds it."""
         self.training = Training(folder.id, task, device, frozenset(spec.given))
         self.ledger = Ledger(folder, lambda: self.training.place, changed)
         self.history = self.ledger.history
@@ -80,6 +87,7 @@ class Execution:
         self._modes: list[tuple[nn.Module, bool]] = []
         self._last: Weights | None = None
         """The weights at the end, where the model got its best ones back."""
+        self._given_back = False
 
     # ── events out ────────────────────────────────────────────────────────────────────
 
@@ -122,7 +130,11 @@ class Execution:
                 self.trainer.withdraw(self.folder.id)
                 self.trainer = Trainer(self.spec.name)
             self.settled.clear()
-            self.trainer.submit(self.folder.id, self._attend)
+            self._submit(self._attend)
+
+    def _submit(self, job: Callable[[], None]) -> None:
+        """Have ``job`` done in turn. It keeps the run, which whoever asked may let go of."""
+        self.trainer.submit(self.folder.id, partial(_do_for, self.owner(), job))
 
     def replaces(self, run: str, number: int) -> None:
         """Say that this run's cell stopped an older run, which may go on beside it."""
@@ -145,7 +157,7 @@ class Execution:
             self.ledger.say("store", self.folder.problem)
         if behind is not None:
             self._emit(m.Queued(run=run, device=str(self.device), behind=behind))
-        self.trainer.submit(run, self._begin)
+        self._submit(self._begin)
 
     def _begin(self) -> None:
         with self._turn:
@@ -174,6 +186,8 @@ class Execution:
             with suppress(Exception):
                 loop.emit_block()
             raise
+        finally:
+            _untie(loop)
         self._conclude()
 
     def _conclude(self) -> None:
@@ -222,6 +236,8 @@ class Execution:
         self._contention.end()
         self._clean_up(self.task.data.close)
         self._clean_up(self._rest)
+        if outcome == "failed" or not self.training.started:
+            self._drop()  # it cannot go on
         try:
             self._emit(
                 m.Finished(
@@ -238,7 +254,7 @@ class Execution:
             self.ended.set()
         if self.inbox.waiting:
             # They came after the last control point, and before anyone could see the end.
-            self.trainer.submit(self.folder.id, self._attend)
+            self._submit(self._attend)
 
     def _clean_up(self, function: Callable[[], object]) -> None:
         """``function()``, whose error must not keep the run from ending."""
@@ -253,6 +269,41 @@ class Execution:
         self.ownership.release()
         self._modes = [(module, module.training) for module in self.task.model.modules()]
         self.task.model.eval()
+
+    def give_back(self) -> bool:
+        """Let go of data and optimizer, because the run ended long ago. It keeps its model and
+        the best weights. False while it obeys a command or is about to."""
+        if not self._turn.acquire(blocking=False):
+            return False
+        try:
+            if self.history.state != "finished" or self.trainer.has(self.folder.id):
+                return False
+            if self.training.started:
+                self._drop()
+                self._given_back = True
+            return True
+        finally:
+            self._turn.release()
+
+    def _drop(self) -> None:
+        """Let go of what only training needs."""
+        task, old = self.task, self.training
+        task.optimizer = task.scheduler = task.training_step = task.validation_step = None
+        del task.data
+        self._saver = self._last = None
+        self.training = Training(old.run, task, self.device, old.typed)
+        self.training.progress, self.training.best = old.progress, old.best
+        if old.best is not None:
+            old.best.state = {name: tensor.cpu() for name, tensor in old.best.state.items()}
+        _untie(old)
+
+    def let_go(self) -> None:
+        """Nobody holds the run: free its model now, not when garbage is collected next.
+
+        Called on whichever thread let go of it last, so it takes no lock.
+        """
+        _untie(self.training)
+        vars(self).clear()
 
     def _attend(self) -> None:
         """Commands came after the end: obey what can be, and go on if one asks for it."""
@@ -300,28 +351,17 @@ class Execution:
                 self.ledger.reject(command, message.splitlines()[0])
 
     def _wakes(self, commands: tuple[m.Command, ...]) -> bool:
-        """Obey ``commands`` on the finished run. Returns whether it goes on training."""
+        """Obey ``commands``, and begin to go on if one asks for that. Returns whether it did."""
         t = self.training
-        resumed = False
         planned = (t.knobs.values["epochs"], t.knobs.values["steps"])
         for module, mode in self._modes:
             module.training = mode
         loop = Loop(t, _Quietly(self.inbox), self._saver)
         t.request = type(t.request)()
-        for command in commands:
-            if isinstance(command, (m.Resume, m.OneStep)):
-                if t.complete:
-                    self.ledger.reject(
-                        command, "every planned step is done; set epochs higher to go on"
-                    )
-                else:
-                    resumed = True
-                    self.ledger.applied(command)
-                    t.request.steps = command.count if isinstance(command, m.OneStep) else 0
-            elif isinstance(command, (m.Pause, m.Stop)):
-                self.ledger.reject(command, "the run has finished")
-            else:
-                loop.commands.obey([command])
+        try:
+            resumed = self._obey(commands, loop)
+        finally:
+            _untie(loop)
         replanned = planned != (t.knobs.values["epochs"], t.knobs.values["steps"])
         extended = replanned and not t.complete
         if not (extended or resumed):
@@ -337,18 +377,45 @@ class Execution:
             self._emit(m.Extended(epochs=t.knobs.values["epochs"], **place))
         else:
             self._emit(m.Resumed(**place))
-        self.woke()
+        run = self.owner()
+        assert run is not None  # the job keeps it
+        self.woke(run)
         if t.request.steps:
             # The loop counts a step done at its first control point.
             t.request.steps += 1
         return True
 
+    def _obey(self, commands: tuple[m.Command, ...], loop: Loop) -> bool:
+        """Obey ``commands`` on the finished run. Returns whether one of them resumes it."""
+        t = self.training
+        resumed = False
+        for command in commands:
+            if isinstance(command, (m.Resume, m.OneStep)):
+                if t.complete:
+                    self.ledger.reject(
+                        command, "every planned step is done; set epochs higher to go on"
+                    )
+                else:
+                    resumed = True
+                    self.ledger.applied(command)
+                    t.request.steps = command.count if isinstance(command, m.OneStep) else 0
+            elif isinstance(command, (m.Pause, m.Stop)):
+                self.ledger.reject(command, "the run has finished")
+            else:
+                loop.commands.obey([command])
+        return resumed
+
     def _cannot_go_on(self) -> str | None:
         """Why a finished run takes no commands; None if it is ready to."""
-        if not self.training.started:
-            return "the run ended before it began; run its cell again"
         if self.history.outcome == "failed":
             return "the run failed; mend what its error says and run its cell again"
+        if self._given_back:
+            return (
+                "it gave its data and optimizer back when later runs had ended; run its cell "
+                "again, with its model to go on from these weights"
+            )
+        if not self.training.started:
+            return "the run ended before it began; run its cell again"
         if self.ledger.lost:
             return "another process has taken the run over; run its cell again"
         try:
@@ -393,3 +460,13 @@ def _planned(t: Training) -> str:
     if t.knobs.values["steps"] is not None and t.progress.step >= t.knobs.values["steps"]:
         return f"all {t.progress.step} steps done"
     return f"all {epochs} epochs done" if epochs != 1 else "the epoch is done"
+
+
+def _do_for(run: Run | None, job: Callable[[], None]) -> None:
+    job()
+
+
+def _untie(part: Loop | Training) -> None:
+    """Cut the circle of references through ``part``, which is not used any more, so that model
+    and optimizer do not wait for a garbage collection."""
+    vars(part).pop("commands" if isinstance(part, Loop) else "knobs", None)

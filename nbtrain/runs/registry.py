@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -16,11 +17,18 @@ from nbtrain.runs.run import Run
 from nbtrain.runs.trainer import Trainer
 from nbtrain.store.catalog import Store
 
+KEPT = 3
+"""Ended runs that can go on: those that ended last, whatever their names. Older ones keep
+history, model and best weights while somebody holds them, and give the rest back."""
+
 _PULSE_SECONDS = 1.0
 _RENEW_EVERY = 5
 
 _lock = threading.RLock()
-_runs: dict[str, list[Run]] = {}
+_runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
+"""Every run that anybody holds, by its id."""
+_kept: list[Run] = []
+"""The runs that this module holds: those that live, and the `KEPT` that ended last."""
 _trainers: dict[str, Trainer] = {}
 _subscribers: list[Callable[[], None]] = []
 _pulse: threading.Thread | None = None
@@ -38,43 +46,50 @@ def trainer(device: torch.device) -> Trainer:
 
 
 def add(run: Run) -> None:
-    """Remember ``run``: the latest of its name, the one before it, and those that live stay
-    in memory."""
+    """Remember ``run``, and let older ones go."""
     with _lock:
-        runs = _runs.get(run.name, [])
-        _runs[run.name] = [*(r for r in runs if r.live or r is runs[-1]), run]
+        _runs[run.id] = run
+        _kept.append(run)
+    _let_go()
     _beat()
 
 
 def woken(run: Run) -> None:
     """Look after ``run`` again, which had finished and goes on."""
     with _lock:
-        runs = _runs.setdefault(run.name, [])
-        if run not in runs:
-            runs.insert(0, run)
+        if run not in _kept:
+            _kept.append(run)
     _beat()
+
+
+def _let_go() -> None:
+    """Have the runs that ended long ago give back what only training needs."""
+    with _lock:
+        ended = sorted((r for r in _kept if not r.live), key=lambda run: run.history.changed)
+        for run in ended[:-KEPT]:
+            if run.give_back():
+                _kept.remove(run)
 
 
 def live() -> list[Run]:
     """The runs that have not finished, oldest first."""
-    return [run for run in everything() if run.live]
+    with _lock:
+        found = [run for run in _kept if run.live]
+    return sorted(found, key=lambda run: run.history.created)
 
 
 def everything() -> list[Run]:
     """The runs in memory, oldest first."""
     with _lock:
-        found = [run for runs in _runs.values() for run in runs]
+        found = list(_runs.values())
     return sorted(found, key=lambda run: run.history.created)
 
 
 def find(ref: str) -> Run | None:
     """The run in memory that ``ref`` means: a name, ``name@2``, or an id; else None."""
-    with _lock:
-        latest = _runs.get(ref)
-        if latest:
-            return latest[-1]
-    for run in everything():
-        if ref in (run.id, f"{run.name}@{run.number}"):
+    newest_first = everything()[::-1]
+    for run in newest_first:
+        if ref in (run.name, run.id, f"{run.name}@{run.number}"):
             return run
     return None
 
@@ -83,7 +98,7 @@ def get(ref: str) -> Run:
     """The run in memory that ``ref`` means. Raises `UnknownName` with the nearest."""
     run = find(ref)
     if run is None:
-        known = [name for name, runs in _runs.items() if runs]
+        known = dict.fromkeys(run.name for run in everything())
         raise UnknownName("run", ref, known, "" if known else "Start one with %%train.")
     return run
 
@@ -138,6 +153,7 @@ def _beating() -> None:
     while True:
         wake.wait(_PULSE_SECONDS)
         count += 1
+        _let_go()
         with _lock:
             running = live()
             if not running:

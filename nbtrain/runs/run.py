@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,6 +51,8 @@ class Run:
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
+        execution.owner = weakref.ref(self)
+        weakref.finalize(self, execution.let_go).atexit = False
 
     # ── what it is ────────────────────────────────────────────────────────────────────
 
@@ -242,6 +245,11 @@ class Run:
     def beat(self, renew: bool) -> None:
         """Write what waits; with ``renew`` also show other machines that the run lives."""
         self._execution.ledger.beat(renew)
+
+    def give_back(self) -> bool:
+        """Let go of data and optimizer, so that it can go on no more; history, model and best
+        weights stay. False while it is live or obeys a command."""
+        return self._execution.give_back()
 
     def _ask(self, command: m.Command) -> Answer:
         """Send a command and wait for its answer, as long as a step takes."""

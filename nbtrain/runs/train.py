@@ -159,10 +159,9 @@ def launch(
     _warn_of_sharing(task)
     folder = registry.store().create(name)
     trainer = Trainer(name) if settings["share"] else registry.trainer(device)
-    execution = Execution(spec, task, device, folder, trainer, registry.changed)
+    execution = Execution(spec, task, device, folder, trainer, registry.changed, registry.woken)
     holder = registry.find(trainer.holder) if trainer.holder else None
     run = Run(execution)
-    execution.woke = lambda: registry.woken(run)
     try:
         execution.launch(None if holder is None else holder.name)
     except BaseException:
