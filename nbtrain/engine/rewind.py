@@ -37,6 +37,7 @@ class _Local(threading.local):
 _local = _Local()
 _lock = threading.Lock()
 _users = 0
+_exchanged: list[tuple[Any, str, Any, Any]] = []  # module, name, what was there, what is now
 
 global_state: Callable[[], Tensor] = torch.random.get_rng_state
 """PyTorch's own ``get_rng_state``."""
@@ -61,61 +62,63 @@ class Step:
 
 @contextmanager
 def listening() -> Iterator[None]:
-    """Within, a `Step` has effect. Threads may be within it at the same time."""
+    """Within, a `Step` has effect. Several threads may be within at the same time."""
     global _users
     with _lock:
         _users += 1
         if _users == 1:
-            _exchange(_OURS)
+            _exchange()
     try:
         yield
     finally:
         with _lock:
             _users -= 1
             if _users == 0:
-                _exchange(_THEIRS)
+                _put_back()
 
 
-def _exchange(functions: dict[str, Callable[..., Any]]) -> None:
-    others = _THEIRS if functions is _OURS else _OURS
-    for module in _MODULES:
-        for name, function in functions.items():
-            # Somebody else may have put theirs over it; that calls the one it found.
-            if getattr(module, name) is others[name]:
-                setattr(module, name, function)
+def _exchange() -> None:
+    for module in (torch, torch.random):
+        for name, within in _WITHIN.items():
+            before = getattr(module, name)
+            ours = _either(within, before)
+            setattr(module, name, ours)
+            _exchanged.append((module, name, before, ours))
 
 
-@functools.wraps(torch.random.get_rng_state)
-def _get_rng_state() -> Tensor:
-    draws = _local.step
-    return global_state() if draws is None else draws.remember()
+def _put_back() -> None:
+    for module, name, before, ours in _exchanged:
+        # Somebody may have put theirs around ours meanwhile, as torch.compile does.
+        if getattr(module, name) is ours:
+            setattr(module, name, before)
+    _exchanged.clear()
 
 
-@functools.wraps(torch.random.set_rng_state)
-def _set_rng_state(new_state: Tensor) -> None:
-    draws = _local.step
-    if draws is None:
-        set_global_state(new_state)
-    else:
-        draws.recall(new_state)
+def _either(within: Callable[..., Any], without: Callable[..., Any]) -> Callable[..., Any]:
+    """Does what ``within`` does in a step, and what ``without`` does elsewhere."""
+
+    @functools.wraps(without)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        draws = _local.step
+        return without(*args, **kwargs) if draws is None else within(draws, *args, **kwargs)
+
+    return function
 
 
-_manual_seed_of_all = torch.random.manual_seed
+def _get_rng_state(draws: Draws) -> Tensor:
+    return draws.remember()
 
 
-@functools.wraps(torch.random.manual_seed)
-def _manual_seed(seed: int) -> torch.Generator:
-    draws = _local.step
-    return _manual_seed_of_all(seed) if draws is None else draws.reseed(int(seed))
+def _set_rng_state(draws: Draws, new_state: Tensor) -> None:
+    draws.recall(new_state)
 
 
-_OURS: dict[str, Callable[..., Any]] = {
+def _manual_seed(draws: Draws, seed: int) -> torch.Generator:
+    return draws.reseed(int(seed))
+
+
+_WITHIN: dict[str, Callable[..., Any]] = {
     "get_rng_state": _get_rng_state,
     "set_rng_state": _set_rng_state,
     "manual_seed": _manual_seed,
-}
-_THEIRS: dict[str, Callable[..., Any]] = {
-    "get_rng_state": global_state,
-    "set_rng_state": set_global_state,
-    "manual_seed": _manual_seed_of_all,
 }

@@ -368,12 +368,34 @@ def test_a_model_that_seeds_for_itself_gets_the_same_numbers_at_each_step() -> N
 
 
 def test_pytorchs_functions_are_its_own_before_and_after() -> None:
-    names = ("get_rng_state", "set_rng_state", "manual_seed")
-    before = [(getattr(torch, name), getattr(torch.random, name)) for name in names]
+    def functions() -> list[Any]:
+        names = ("get_rng_state", "set_rng_state", "manual_seed")
+        return [getattr(module, name) for module in (torch, torch.random) for name in names]
+
+    before = functions()
     with Draws(1).here(), Draws(2).here(), drawing_elsewhere():
         state = torch.get_rng_state()
         torch.set_rng_state(state)
-    assert [(getattr(torch, name), getattr(torch.random, name)) for name in names] == before
+    assert functions() == before
+
+
+def test_functions_that_somebody_puts_around_ours_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = Draws(1), Draws(2)
+    with first.here():
+        ours = torch.manual_seed
+
+        def theirs(seed: int) -> torch.Generator:
+            return ours(seed)
+
+        monkeypatch.setattr(torch, "manual_seed", theirs)
+    assert torch.manual_seed is theirs
+    before = torch.get_rng_state()
+    with second.here(), second.routed():
+        torch.manual_seed(4)
+        drawn = torch.randn(3)
+    assert torch.equal(drawn, torch.randn(3, generator=torch.Generator().manual_seed(4)))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.manual_seed is theirs
 
 
 class Noisy(nn.Module):
