@@ -124,7 +124,7 @@ def launch(
         source: the cell's body, and ``context`` the earlier cells it needs.
         context: see ``source``.
         bound: the names that the cell bound; read off ``source`` if left out. Only ``model``
-            and data are looked up among names bound elsewhere.
+            and data are looked up among names bound elsewhere, and a note says so.
         replaces: the run of the same name that was stopped for this one.
 
     Raises:
@@ -156,7 +156,7 @@ def launch(
         weights=fingerprint(task.model),
         environment=environment(device),
     )
-    _warn_of_sharing(task)
+    task.notes = (*task.notes, *_origin(task, [word for word in left if word not in bound]))
     folder = registry.store().create(name)
     trainer = Trainer(name) if settings["share"] else registry.trainer(device)
     execution = Execution(spec, task, device, folder, trainer, registry.changed, registry.woken)
@@ -188,15 +188,20 @@ def _only_one_kind_of_data(left: dict[str, Any], bound: frozenset[str]) -> dict[
     return left
 
 
-def _warn_of_sharing(task: Task) -> None:
-    """Say so where training goes on from what an earlier run learned."""
-    for run in registry.everything():
+def _origin(task: Task, earlier: list[str]) -> list[str]:
+    """Where model and data come from, in sentences: those that this cell did not bind, and what
+    the model learned already."""
+    notes = []
+    if earlier:
+        names, last = ", ".join(f"`{word}`" for word in earlier[:-1]), f"`{earlier[-1]}`"
+        come = f"{names} and {last} come" if names else f"{last} comes"
+        notes.append(f"{come} from an earlier cell.")
+    for run in reversed(registry.everything()):
         if run.trained(task.model):
-            before = f"{run.name}@{run.number}"
-            steps = f"{run.history.step:,} steps"
-            note = f"The model learned from {before} for {steps}; training goes on from there."
-            task.notes = (*task.notes, note)
-            return
+            steps = f"{run.name}@{run.number} for {run.history.step:,} steps"
+            notes.append(f"The model learned from {steps}; training goes on from there.")
+            break
+    return notes
 
 
 @contextmanager

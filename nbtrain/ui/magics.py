@@ -77,7 +77,7 @@ class TrainMagics(Magics):
         from nbtrain.runs import train as training
 
         with training.seeded(full["seed"]):
-            body.run(self.shell, f"%%train {line}", cell)
+            bound = self._run(f"%%train {line}", cell)
         run = training.launch(
             self.shell.user_ns,
             full,
@@ -85,7 +85,7 @@ class TrainMagics(Magics):
             name,
             cell,
             self._cells.context(cell),
-            bound=spec.names_bound(self._cells.python(cell)),
+            bound=bound,
             replaces=older,
         )
         self.shell.user_ns[name] = run
@@ -119,6 +119,14 @@ class TrainMagics(Magics):
         raise UsageError(
             f"{name!r} cannot name the run, because it {what}. Try '%%train {name}_run'."
         )
+
+    def _run(self, magic: str, cell: str) -> frozenset[str]:
+        """Run the cell's body. Returns the names that it bound, as ``import *`` does too."""
+        namespace = self.shell.user_ns
+        before = {word: namespace.get(word) for word in spec.CELL_NAMES}
+        body.run(self.shell, magic, cell)
+        found = {word for word, value in before.items() if namespace.get(word) is not value}
+        return spec.names_bound(self._cells.python(cell)) | found
 
     def _stop_older(self, name: str) -> Run | None:
         """End a live run of this name between two steps; its weights stay as they are."""

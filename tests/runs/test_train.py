@@ -340,6 +340,38 @@ def test_training_on_from_an_earlier_run_is_noted() -> None:
     assert any("learned from first@1" in note for note in second.history.notes)
 
 
+def test_the_latest_run_that_taught_the_model_is_named() -> None:
+    model = network()
+    done(model, name="first")
+    done(model, name="second")
+    third = done(model, name="third")
+    assert [note for note in third.history.notes if "learned" in note] == [
+        "The model learned from second@1 for 8 steps; training goes on from there."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("source", "note"),
+    [
+        ("", "`model`, `train_data` and `val_data` come from an earlier cell."),
+        ("model = 1", "`train_data` and `val_data` come from an earlier cell."),
+        ("train_data = val_data = 1", "`model` comes from an earlier cell."),
+        ("model = train_data = val_data = 1", None),
+    ],
+)
+def test_what_an_earlier_cell_bound_is_told(source: str, note: str | None) -> None:
+    namespace = {"model": network(), "train_data": classes(40), "val_data": classes(20)}
+    settings = {**options.defaults(), "epochs": 1, "panel": False}
+    run = launch(namespace, settings, (), "cell", source=source)
+    run.wait(PATIENCE)
+    told = [note for note in run.history.notes if "earlier cell" in note]
+    assert told == ([] if note is None else [note])
+
+
+def test_python_has_no_earlier_cells() -> None:
+    assert not any("earlier cell" in note for note in done().history.notes)
+
+
 def test_a_cell_binds_what_it_leaves(store: Any) -> None:
     X, y = classes(40)
     stale = nn.MSELoss()

@@ -111,6 +111,22 @@ def test_a_cell_of_the_magic_alone_trains_what_earlier_cells_left(cell, shell):
     assert shell.user_ns["run"].wait(60).outcome == "completed"
 
 
+def test_what_comes_from_an_earlier_cell_is_told(cell, shell, tmp_path, monkeypatch):
+    def told(text):
+        error, out = cell(text)
+        assert error is None, out
+        notes = shell.user_ns["digits"].wait(60).history.notes
+        return [note for note in notes if "earlier cell" in note]
+
+    model = MODEL.splitlines()[-1]
+    assert told("%%train digits --epochs 1\n" + MODEL) == []
+    assert told(f"%%train digits --epochs 1\n{model}") == ["`data` comes from an earlier cell."]
+    assert told("%%train digits --epochs 1") == ["`model` and `data` come from an earlier cell."]
+    (tmp_path / "mine.py").write_text(MODEL)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert told("%%train digits --epochs 1\nfrom mine import *") == []
+
+
 def test_values_may_be_expressions(cell, shell):
     cell("base = 0.5")
     error, _ = cell("%%train digits --epochs 1 --lr {base / 2}\n" + MODEL)
