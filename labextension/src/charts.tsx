@@ -2,7 +2,9 @@
 
 import { memo, useCallback, useEffect, useReducer, useRef, useState } from 'react';
 
+import { endless } from './curves';
 import type { Figures } from './figures';
+import { count } from './format';
 import { useModel, useView } from './hooks';
 import type { PanelModel } from './model';
 import { Labels, Reading } from './overlay';
@@ -36,6 +38,7 @@ export const Charts = memo(function Charts({ model, drawing, setDrawing }: Props
       {charts.map((chart, index) => (
         <figure key={chart.id} className="nbt-chart" data-nbt={`chart-${chart.id}`}>
           <Heading
+            model={model}
             chart={chart}
             first={index === 0}
             drawing={drawing}
@@ -178,7 +181,20 @@ function Unit({ model }: { model: PanelModel }): JSX.Element {
   return <>{byEpoch ? 'epoch' : 'step'}</>;
 }
 
+/** Since when a series is nothing that a chart could show, as an infinite loss is. */
+function Endless({ model, name }: { model: PanelModel; name: string }): JSX.Element | null {
+  const curve = useModel(model, ({ state }) => state.curves.get(name));
+  const since = curve && endless(curve);
+  return since ? (
+    <span className="nbt-refused" data-nbt={`endless-${name}`}>
+      {' '}
+      {since.word} since step {count(since.step)}
+    </span>
+  ) : null;
+}
+
 interface HeadingProps {
+  model: PanelModel;
   chart: Chart;
   first: boolean;
   drawing: Drawing;
@@ -186,7 +202,7 @@ interface HeadingProps {
   unzoom: (() => void) | null;
 }
 
-function Heading({ chart, first, drawing, setDrawing, unzoom }: HeadingProps): JSX.Element {
+function Heading({ model, chart, first, drawing, setDrawing, unzoom }: HeadingProps): JSX.Element {
   const log = drawing.log.has(chart.id);
   const smooth = drawing.smoothing > 0;
   const toggle = (): void => {
@@ -202,6 +218,7 @@ function Heading({ chart, first, drawing, setDrawing, unzoom }: HeadingProps): J
       {chart.series.map(({ name, label, role }) => (
         <span key={name} className="nbt-legend" data-role={role}>
           {label}
+          <Endless model={model} name={name} />
         </span>
       ))}
       <span className="nbt-tools">

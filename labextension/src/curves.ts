@@ -2,9 +2,14 @@
 
 import type { CurveHead } from './protocol';
 
-/** One curve: `count` points, each a position, the extremes merged into it and their mean. */
+/**
+ * One curve: `count` points, each a position, its last step, the extremes merged into it and
+ * their mean. High is infinite where values beyond all bounds were left out above, low where
+ * they were below; a mean of none is NaN.
+ */
 export interface Curve {
   readonly x: Float32Array;
+  readonly step: Float32Array;
   readonly low: Float32Array;
   readonly high: Float32Array;
   readonly mean: Float32Array;
@@ -12,6 +17,7 @@ export interface Curve {
 
 export const EMPTY: Curve = {
   x: new Float32Array(),
+  step: new Float32Array(),
   low: new Float32Array(),
   high: new Float32Array(),
   mean: new Float32Array()
@@ -32,7 +38,7 @@ export function patched(
   const kept = curve ?? EMPTY;
   const rows = floats(buffer);
   const { start, count } = head;
-  if (start > kept.x.length || rows.length !== 4 * count) {
+  if (start > kept.x.length || rows.length !== 5 * count) {
     return undefined;
   }
   const column = (name: keyof Curve, index: number): Float32Array => {
@@ -43,9 +49,10 @@ export function patched(
   };
   return {
     x: column('x', 0),
-    low: column('low', 1),
-    high: column('high', 2),
-    mean: column('mean', 3)
+    step: column('step', 1),
+    low: column('low', 2),
+    high: column('high', 3),
+    mean: column('mean', 4)
   };
 }
 
@@ -98,4 +105,53 @@ export function nearest(x: Float32Array, at: number): number {
     }
   }
   return low > 0 && at - x[low - 1] < x[low] - at ? low - 1 : high < 0 ? -1 : low;
+}
+
+/** The values of a point that no axis holds, in a word; null where there are none. */
+export function beyond({ low, high }: Curve, index: number): string | null {
+  const [over, under] = [high[index] === Infinity, low[index] === -Infinity];
+  return over ? (under ? 'not a number' : 'infinite') : under ? '−infinite' : null;
+}
+
+/** Where the curve has values that no axis holds, and whether they lie above. */
+export function lost(curve: Curve): { x: number; above: boolean }[] {
+  const found: { x: number; above: boolean }[] = [];
+  for (let index = 0; index < curve.x.length; index++) {
+    if (beyond(curve, index)) {
+      found.push({ x: curve.x[index], above: curve.high[index] === Infinity });
+    }
+  }
+  return found;
+}
+
+/** The points without a neighbour, which a line alone would leave out. */
+export function lonely({ x, mean }: Curve): { x: number; y: number }[] {
+  const found: { x: number; y: number }[] = [];
+  for (let index = 0; index < x.length; index++) {
+    const alone = !Number.isFinite(mean[index - 1]) && !Number.isFinite(mean[index + 1]);
+    if (alone && Number.isFinite(mean[index])) {
+      found.push({ x: x[index], y: mean[index] });
+    }
+  }
+  return found;
+}
+
+/** What the curve's newest values are and since which step, where no axis holds them. */
+export function endless(curve: Curve): { word: string; step: number } | null {
+  let first = curve.x.length;
+  while (first > 0 && Number.isNaN(curve.mean[first - 1]) && beyond(curve, first - 1)) {
+    first -= 1;
+  }
+  const word = beyond(curve, curve.x.length - 1);
+  return word && first < curve.x.length ? { word, step: curve.step[first] } : null;
+}
+
+/** `curve` with extremes that can be drawn. */
+export function drawable(curve: Curve): Curve {
+  const { low, high, mean } = curve;
+  return {
+    ...curve,
+    low: low.map((value, index) => (value === -Infinity ? mean[index] : value)),
+    high: high.map((value, index) => (value === Infinity ? mean[index] : value))
+  };
 }

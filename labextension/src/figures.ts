@@ -144,6 +144,20 @@ export class Figures {
     }
   }
 
+  /** Mark at the frame's edge where a series has values that no axis holds. */
+  setLost(name: string, places: readonly { x: number; above: boolean }[]): void {
+    this.fill(`lost:${name}`, {
+      x: places.map(({ x }) => x),
+      y: places.map(({ above }) => (above ? 1 : 0)),
+      marker: places.map(({ above }) => (above ? 'triangle' : 'inverted_triangle'))
+    });
+  }
+
+  /** Points of a series that no line joins. */
+  setLonely(name: string, points: readonly { x: number; y: number }[]): void {
+    this.fill(`lonely:${name}`, { x: points.map(({ x }) => x), y: points.map(({ y }) => y) });
+  }
+
   setMarks(marks: readonly Mark[]): void {
     this.fill('marks', {
       x: marks.map(mark => mark.x),
@@ -292,7 +306,8 @@ export class Figures {
   private colour(renderer: GlyphRenderer, palette: Palette): void {
     const { glyph, data_source } = renderer;
     const name = data_source.name ?? '';
-    const role = this.roles.get(name.replace(/^series:/, '')) ?? 'train';
+    const [, kind, series] = /^(\w+):(.*)$/s.exec(name) ?? [];
+    const role = this.roles.get(series) ?? 'train';
     if (glyph instanceof VArea) {
       glyph.setv({ fill_color: palette[role], fill_alpha: BAND });
     } else if (glyph instanceof Line) {
@@ -308,6 +323,12 @@ export class Figures {
         line_dash: [3, 3],
         line_width: 1
       });
+    } else if (glyph instanceof Scatter && kind === 'lonely') {
+      glyph.setv({ fill_color: palette[role], line_color: null, size: 5 });
+    } else if (glyph instanceof Scatter && kind === 'lost') {
+      // Above a validation's mark its own stays seen.
+      const fill = role === 'train' ? palette.train : palette.surface;
+      glyph.setv({ fill_color: fill, line_color: palette[role], line_width: 1.5 });
     } else if (glyph instanceof Scatter) {
       glyph.setv({ fill_color: palette.validation, line_color: palette.surface, size: 15 });
     }

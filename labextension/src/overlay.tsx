@@ -2,14 +2,14 @@
 
 import { useMemo } from 'react';
 
-import { nearest } from './curves';
 import type { Figures } from './figures';
-import { count, metric } from './format';
+import { count } from './format';
 import { useModel, useView } from './hooks';
 import { place as arrange } from './labels';
 import type { PanelModel } from './model';
 import { place } from './plotter';
-import type { Chart } from './protocol';
+import type { Action, Chart } from './protocol';
+import { mainRow, placeText, rowsAt, valueText } from './reading';
 
 /** Rows of labels before the oldest are left out. */
 const ROWS = 3;
@@ -17,6 +17,8 @@ const ROW_HEIGHT = 13;
 const FONT = '11px';
 /** Pixels from the top of a frame to what pointing reads, below the labels. */
 const READING = 44;
+/** Pixels beside a mark within which pointing reads it too. */
+const NEAR = 5;
 
 interface LabelsProps {
   model: PanelModel;
@@ -40,18 +42,18 @@ export function Labels({ model, figures, chart }: LabelsProps): JSX.Element | nu
   const places = arrange(wanted, box.width, ROWS);
   return (
     <div className="nbt-labels" style={{ left: box.left, top: box.top, width: box.width }}>
-      {marks.map(({ id, label, step, undone }, index) => {
+      {marks.map((mark, index) => {
         const spot = places[index];
         return (
           spot && (
             <span
-              key={id}
+              key={mark.id}
               data-nbt="mark"
-              data-undone={undone}
-              title={`${label} at step ${count(step)}${undone ? ', undone' : ''}`}
+              data-undone={mark.undone}
+              title={markText(mark)}
               style={{ left: spot.left, top: spot.row * ROW_HEIGHT }}
             >
-              {label}
+              {mark.label}
             </span>
           )
         );
@@ -87,25 +89,23 @@ interface ReadingProps {
 
 export function Reading({ model, figures, chart, x, whole }: ReadingProps): JSX.Element | null {
   const curves = useModel(model, ({ state }) => state.curves);
+  const actions = useView(model, 'actions');
   const byEpoch = useModel(model, ({ state }) => state.view.progress.epoch !== null);
   const box = figures.box(chart.id);
-  const rows = chart.series.flatMap(({ name, label, role }) => {
-    const curve = curves.get(name);
-    const index = curve ? nearest(curve.x, x) : -1;
-    return curve && index >= 0 ? [{ name, label, role, curve, index }] : [];
-  });
+  const rows = rowsAt(chart, curves, x);
   if (!box || rows.length === 0) {
     return null;
   }
   // The line stands on a point that exists: the one of the densest curve.
-  const main = rows.reduce((a, b) => (b.curve.x.length > a.curve.x.length ? b : a));
-  const at = main.curve.x[main.index];
+  const main = mainRow(rows);
   const [start, end] = figures.window;
-  const left = box.left + ((at - start) / (end - start)) * box.width;
+  const across = (value: number): number => ((value - start) / (end - start)) * box.width;
+  const left = box.left + across(main.curve.x[main.index]);
   if (left < box.left || left > box.left + box.width) {
     return null;
   }
   const side = left > box.left + box.width / 2 ? 'left' : 'right';
+  const near = actions.filter(action => Math.abs(across(place(action)) - across(x)) <= NEAR);
   return (
     <>
       <div className="nbt-hair" style={{ left, top: box.top, height: box.height }} />
@@ -116,20 +116,25 @@ export function Reading({ model, figures, chart, x, whole }: ReadingProps): JSX.
           data-nbt="reading"
           style={{ left, top: box.top + READING }}
         >
-          <div>{byEpoch ? `epoch ${at.toFixed(2)}` : `step ${count(at)}`}</div>
-          {rows.map(({ name, label, role, curve, index }) => (
-            <div key={name} className="nbt-legend" data-role={role}>
-              {label} <b>{metric(curve.mean[index])}</b>
-              {curve.high[index] - curve.low[index] > 1e-6 * Math.abs(curve.mean[index]) && (
-                <span>
-                  {' '}
-                  {metric(curve.low[index])} to {metric(curve.high[index])}
-                </span>
-              )}
-            </div>
+          <div>{placeText(main, byEpoch)}</div>
+          {rows.map(row => {
+            const { value, more } = valueText(row, main);
+            return (
+              <div key={row.name} className="nbt-legend" data-role={row.role}>
+                {row.label} <b>{value}</b> {more}
+              </div>
+            );
+          })}
+          {near.map(action => (
+            <div key={action.id}>{markText(action)}</div>
           ))}
         </div>
       )}
     </>
   );
+}
+
+/** What a mark stands for, and the step where it took effect. */
+function markText({ label, step, undone }: Action): string {
+  return `${label} at step ${count(step)}${undone ? ', undone' : ''}`;
 }

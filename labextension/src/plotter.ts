@@ -1,6 +1,6 @@
 /** Carries what changed in a run to its figures, and nothing else. */
 
-import { type Curve, EMPTY, smoothed } from './curves';
+import { type Curve, drawable, EMPTY, lonely, lost, smoothed } from './curves';
 import type { Figures } from './figures';
 import { number } from './format';
 import type { PanelModel } from './model';
@@ -68,7 +68,9 @@ export class Plotter {
         const weight = role === 'train' && name !== RATE ? drawing.smoothing : 0;
         const line = { ...curve, mean: smoothed(curve.mean, weight) };
         this.lines.set(name, line);
-        figures.setCurve(name, line);
+        figures.setCurve(name, drawable(line));
+        figures.setLonely(name, lonely(line));
+        figures.setLost(name, lost(line));
         fresh.add(chart);
       }
     }

@@ -2,9 +2,9 @@
 
 import type { Frame, Knob, Snapshot, View } from '../src/protocol';
 
-/** A buffer of curve rows: x, low, high, mean, column after column. */
-export function rows(...points: [number, number, number, number][]): DataView {
-  const view = new DataView(new ArrayBuffer(16 * points.length + 1), 1);
+/** A buffer of curve rows: x, step, low, high, mean, column after column. */
+export function rows(...points: [number, number, number, number, number][]): DataView {
+  const view = new DataView(new ArrayBuffer(20 * points.length + 1), 1);
   points.forEach((point, row) => {
     point.forEach((value, column) => {
       view.setFloat32(4 * (column * points.length + row), value, true);
@@ -13,11 +13,12 @@ export function rows(...points: [number, number, number, number][]): DataView {
   return view;
 }
 
-/** Points at x = `from`, `from` + 1, … with these means. */
+/** Points at x = `from`, `from` + 1, … with these means, a step each, the first at x = 0. */
 export function line(from: number, ...means: number[]): DataView {
   return rows(
-    ...means.map((mean, index): [number, number, number, number] => [
+    ...means.map((mean, index): [number, number, number, number, number] => [
       from + index,
+      from + index + 1,
       mean,
       mean,
       mean

@@ -149,7 +149,7 @@ describe('labels', () => {
 describe('axes', () => {
   const curve = (...mean: number[]) => {
     const values = Float32Array.from(mean);
-    return { x: values, low: values, high: values, mean: values };
+    return { x: values, step: values, low: values, high: values, mean: values };
   };
 
   it('show the whole plan once a good part of it is done', () => {

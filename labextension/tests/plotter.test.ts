@@ -23,6 +23,8 @@ class Axes {
     this.vertical = range;
   }
   setCurve(): void {}
+  setLonely(): void {}
+  setLost(): void {}
   setLog(): void {}
   setMarks(): void {}
   setBest(): void {}

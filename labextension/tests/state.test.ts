@@ -70,11 +70,12 @@ describe('curves', () => {
   it('are read column after column, from any byte on', () => {
     const state = new RunState();
     state.receive(snapshot(1, { curves: [curve('loss', 0, 2)] }), [
-      rows([0.5, 1, 3, 2], [1.5, 4, 6, 5])
+      rows([0.5, 10, 1, 3, 2], [1.5, 20, 4, 6, 5])
     ]);
-    const { x, low, high, mean } = state.curves.get('loss')!;
-    expect([[...x], [...low], [...high], [...mean]]).toEqual([
+    const { x, step, low, high, mean } = state.curves.get('loss')!;
+    expect([[...x], [...step], [...low], [...high], [...mean]]).toEqual([
       [0.5, 1.5],
+      [10, 20],
       [1, 4],
       [3, 6],
       [2, 5]

@@ -1,8 +1,10 @@
 """The panel's figures, described with Bokeh and sent once; only their numbers change later.
 
 A metric and its validation twin share a figure. The browser finds the models it fills by
-name: ``chart:ID`` the figure, ``series:NAME`` the points of a series, ``best:ID`` the star
-and ``horizon:ID`` the shaded box of a figure, ``marks`` the dashed lines of all figures.
+name: ``chart:ID`` the figure, ``series:NAME`` the points of a series, ``lonely:NAME`` those
+that no line joins, ``lost:NAME`` the marks at the frame's edge for values that no axis holds,
+``best:ID`` the star and ``horizon:ID`` the shaded box of a figure, ``marks`` the dashed lines
+of all figures.
 Bokeh is imported by the first call, not by this file.
 """
 
@@ -14,6 +16,9 @@ from typing import Any, Literal
 
 COLORS = {"train": "#0072B2", "validation": "#D55E00"}
 """Okabe-Ito: told apart by the colour-blind too; validation is dashed besides."""
+
+EDGE = "edge"
+"""The vertical range of what stands at a frame's edge, whatever its axis shows."""
 
 MOST_CHARTS = 12
 HEIGHT = 200
@@ -107,6 +112,8 @@ def _figure(chart: Chart, x: Any, marks: Any) -> Any:
         sizing_mode="stretch_width",
         x_range=x,
         y_range=models.Range1d(start=0, end=1),
+        extra_y_ranges={EDGE: models.Range1d(start=-0.03, end=1.03)},
+        extra_y_scales={EDGE: models.LinearScale()},
         tools="xbox_zoom",
         toolbar_location=None,
     )
@@ -140,6 +147,12 @@ def _curve(plot: Any, series: Series) -> None:
         line.line_dash = "dashed"
     plot.renderers.append(_drawn(band, source, level="underlay"))
     plot.renderers.append(_drawn(line, source))
+    dots = models.ColumnDataSource(data={"x": [], "y": []}, name=f"lonely:{series.name}")
+    plot.renderers.append(_drawn(models.Scatter(size=5, fill_color=color), dots))
+    edge: dict[str, Any] = {"x": [], "y": [], "marker": []}
+    lost = models.ColumnDataSource(data=edge, name=f"lost:{series.name}")
+    triangles = models.Scatter(marker="marker", size=9, line_color=color)
+    plot.renderers.append(_drawn(triangles, lost, y_range_name=EDGE))
 
 
 def _drawn(glyph: Any, source: Any, **attributes: Any) -> Any:

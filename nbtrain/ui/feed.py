@@ -123,13 +123,15 @@ class Feed:
     def _extend(self, name: str) -> None:
         if name not in self.history:
             return
-        curve = self._curves.setdefault(name, Curve())
+        # A loss is measured each time; of other metrics a step may leave some out.
+        gaps = name.removeprefix("val_") != "loss"
+        curve = self._curves.setdefault(name, Curve(gaps=gaps))
         values, steps = self.history[name], self.history.steps(name)
         # The writer may have added to the second meanwhile.
         count = min(len(values), len(steps))
         steps = steps[curve.seen : count]
         x = self.history.epochs_of(steps) if unit(self.history) == "epoch" else steps
-        curve.extend(x, values[curve.seen : count])
+        curve.extend(x, values[curve.seen : count], steps)
 
     def _rate_moved_by_itself(self) -> bool:
         """Whether the learning rate changed where nobody set it.

@@ -19,7 +19,7 @@ import numpy as np
 
 from nbtrain.store.history import History
 from nbtrain.ui.charts import COLORS, Chart
-from nbtrain.ui.curves import Curve
+from nbtrain.ui.curves import Block, Curve
 from nbtrain.ui.view import label, short, unit
 
 RUN_MIME: Final = "application/vnd.nbtrain.run.v1+json"
@@ -78,6 +78,7 @@ def _draw(pane: Any, chart: Chart, curves: Mapping[str, Curve]) -> None:
                 points.x, points.low, points.high, color=color, alpha=0.16, linewidth=0
             )
         pane.plot(points.x, points.mean, style, color=color, linewidth=1.3, label=series.label)
+        _lost(pane, points, color, filled=series.role == "train")
     # Dollar signs in a metric's name are no formula.
     pane.set_title(
         chart.title, loc="left", fontsize=9, color="#333333", parse_math=False, usetex=False
@@ -95,6 +96,17 @@ def _draw(pane: Any, chart: Chart, curves: Mapping[str, Curve]) -> None:
             loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8, frameon=False,
             borderaxespad=0.1, labelcolor=_GRAY,
         )  # fmt: skip
+
+
+def _lost(pane: Any, points: Block, color: str, *, filled: bool) -> None:
+    """Mark at the pane's edge where there are values that no axis holds."""
+    edge = pane.get_xaxis_transform()
+    looks = {"color": color, "markersize": 5, "markerfacecolor": color if filled else "white"}
+    for x, y, marker in (
+        (points.x[points.over], 0.97, "^"),
+        (points.x[points.under & ~points.over], 0.03, "v"),
+    ):
+        pane.plot(x, np.full(len(x), y), marker, transform=edge, **looks)
 
 
 def _star(pane: Any, chart: Chart, history: History) -> None:

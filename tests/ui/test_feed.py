@@ -36,8 +36,8 @@ class Browser:
         self.view |= content["view"]
         assert len(content["curves"]) == len(buffers)
         for head, buffer in zip(content["curves"], buffers, strict=True):
-            fresh = np.frombuffer(buffer, "<f4").reshape(4, head["count"])
-            kept = self.curves.get(head["name"], np.empty((4, 0)))
+            fresh = np.frombuffer(buffer, "<f4").reshape(5, head["count"])
+            kept = self.curves.get(head["name"], np.empty((5, 0)))
             assert head["start"] <= kept.shape[1]
             self.curves[head["name"]] = np.concatenate((kept[:, : head["start"]], fresh), axis=1)
         if content["log"]:
@@ -69,6 +69,8 @@ def test_frames_bring_a_browser_where_a_snapshot_would() -> None:
     for name, rows in late.curves.items():
         np.testing.assert_array_equal(browser.curves[name], rows)
     assert browser.view["state"]["outcome"] == "completed"
+    assert browser.curves["loss"][1].tolist() == list(range(1, 301))
+    assert browser.curves["val_loss"][1].tolist() == list(range(10, 301, 10))
     assert browser.curves["loss"][0].tolist() == pytest.approx([n / 10 for n in range(1, 301)])
     assert browser.curves["val_loss"][0].tolist() == list(range(1, 31))
 
@@ -90,7 +92,7 @@ def test_what_is_read_for_a_picture_is_still_sent() -> None:
     step(history)
     feed.read()
     browser.take(feed.frame())
-    assert browser.curves["loss"].shape == (4, 10)
+    assert browser.curves["loss"].shape == (5, 10)
 
 
 def test_a_new_metric_brings_a_new_figure() -> None:
@@ -109,8 +111,8 @@ def test_a_new_metric_brings_a_new_figure() -> None:
         "penalty",
         "lr",
     ]
-    assert np.isnan(browser.curves["penalty"][3, :10]).all()
-    assert browser.curves["penalty"][3, 10:].tolist() == [0.5] * 10
+    assert np.isnan(browser.curves["penalty"][4, :10]).all()
+    assert browser.curves["penalty"][4, 10:].tolist() == [0.5] * 10
 
 
 def test_series_that_are_not_drawn_are_counted() -> None:
@@ -134,8 +136,8 @@ def test_a_rewind_draws_the_curves_anew() -> None:
         )
     )  # fmt: skip
     browser.take(feed.frame())
-    assert browser.curves["loss"].shape == (4, 30)
-    assert browser.curves["loss"][3, 20:].tolist() == [9.0] * 10
+    assert browser.curves["loss"].shape == (5, 30)
+    assert browser.curves["loss"][4, 20:].tolist() == [9.0] * 10
 
 
 def test_a_progress_bar_replaces_its_line_and_a_flood_is_cut() -> None:

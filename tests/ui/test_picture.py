@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 import re
 import struct
 import subprocess
@@ -9,6 +11,7 @@ import sys
 
 import matplotlib
 import numpy as np
+from PIL import Image
 
 from nbtrain.store.history import History
 from nbtrain.ui.feed import Feed
@@ -73,6 +76,18 @@ def test_values_that_are_not_finite_do_not_stop_the_picture() -> None:
     history = started()
     step(history, loss=[float("nan")] * 5 + [float("inf")] * 5)
     assert drawn(history).startswith(b"\x89PNG")
+
+
+def test_losses_that_no_axis_holds_are_marked() -> None:
+    def orange(losses: list[float]) -> int:
+        history = started(metrics={"loss": "min", "val_loss": "min"})
+        for loss in losses:
+            step(history)
+            validate(history, loss)
+        pixels = np.asarray(Image.open(io.BytesIO(drawn(history))).convert("RGB"), dtype=int)
+        return int((np.abs(pixels - (0xD5, 0x5E, 0x00)).max(axis=2) < 30).sum())
+
+    assert orange([math.inf, math.nan, -math.inf] * 5) > orange([math.inf]) + 100
 
 
 def test_names_and_errors_are_text_in_the_table() -> None:
