@@ -79,11 +79,6 @@ class Draws:
         """The state of every generator, by device: a byte tensor each."""
         return {str(device): g.get_state() for device, g in self._generators.items()}
 
-    def load_state(self, state: dict[str, Tensor]) -> None:
-        """Put back what `state` gave."""
-        for name, value in state.items():
-            self.generator(torch.device(name)).set_state(value)
-
     def remember(self) -> Tensor:
         """The state of every generator: what ``torch.get_rng_state`` gives within a step."""
         state = self.generator(_CPU).get_state()

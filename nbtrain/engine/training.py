@@ -52,7 +52,6 @@ class Request:
 
     paused: bool = False
     steps: int = 0
-    evaluate: bool = False
     stop: str | None = None
     outcome: Any = None
     restore: str = "last"

@@ -12,7 +12,7 @@ from contextlib import suppress
 import torch
 
 from nbtrain import messages as m
-from nbtrain.errors import NbtrainError, UnknownName
+from nbtrain.errors import NbtrainError
 from nbtrain.runs.run import Run
 from nbtrain.runs.trainer import Trainer
 from nbtrain.store.catalog import Store
@@ -92,15 +92,6 @@ def find(ref: str) -> Run | None:
         if ref in (run.name, run.id, f"{run.name}@{run.number}"):
             return run
     return None
-
-
-def get(ref: str) -> Run:
-    """The run in memory that ``ref`` means. Raises `UnknownName` with the nearest."""
-    run = find(ref)
-    if run is None:
-        known = dict.fromkeys(run.name for run in everything())
-        raise UnknownName("run", ref, known, "" if known else "Start one with %%train.")
-    return run
 
 
 def subscribe(callback: Callable[[], None]) -> Callable[[], None]:

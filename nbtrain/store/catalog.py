@@ -17,7 +17,7 @@ from typing import Final, Literal, TypeAlias
 
 from nbtrain import messages as m
 from nbtrain import wire
-from nbtrain.errors import CorruptRecord, StoreError, UnknownName
+from nbtrain.errors import CorruptRecord, UnknownName
 from nbtrain.spec import check_name
 from nbtrain.states import LIVE, TRANSITIONS, State
 from nbtrain.store import lease as leases
@@ -162,24 +162,6 @@ class Store:
             number=number,
             path=path,
             journal=FileJournal(path / _JOURNAL),
-            lease=lease,
-        )
-
-    def reopen(self, record: Record) -> RunFolder:
-        """The folder of a stored run, to append to. Raises `LeaseHeld` while another process
-        writes it, `StoreError` if it cannot be written."""
-        try:
-            lease = leases.Lease.take(record.path)
-        except OSError as error:
-            raise StoreError(
-                f"{record.path} is not writable ({reason(error)}): the run cannot go on there."
-            ) from error
-        return RunFolder(
-            id=record.id,
-            name=record.name,
-            number=record.number,
-            path=record.path,
-            journal=FileJournal(record.path / _JOURNAL),
             lease=lease,
         )
 

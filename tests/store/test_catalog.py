@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nbtrain import messages as m
-from nbtrain.errors import LeaseHeld, StoreError, UnknownName, UsageError
+from nbtrain.errors import UnknownName, UsageError
 from nbtrain.store import place
 from nbtrain.store.catalog import RunFolder, Store
 from tests.store.runs import created, finished, started, starting, stepped
@@ -210,26 +210,14 @@ def test_a_stored_run_tells_its_history(runs: Store) -> None:
     assert "checksum" in damaged.problems[0]
 
 
-def test_a_finished_run_can_be_appended_to_by_one_process(runs: Store) -> None:
+def test_a_finished_run_can_be_appended_to(runs: Store) -> None:
     folder = begin(runs)
-    with pytest.raises(LeaseHeld, match="digits"):
-        runs.reopen(runs.find("digits"))
     end(folder)
-    again = runs.reopen(runs.find("digits"))
-    again.journal.append(m.Extended(run=folder.id, step=30, epochs=5))
+    folder.take()
+    folder.journal.append(m.Extended(run=folder.id, step=30, epochs=5))
     assert runs.find("digits").state == "running"
-    again.close()
+    folder.close()
     assert runs.find("digits").state == "interrupted"
-
-
-def test_a_run_that_is_gone_cannot_be_appended_to(runs: Store) -> None:
-    import shutil
-
-    end(begin(runs))
-    record = runs.find("digits")
-    shutil.rmtree(record.path)
-    with pytest.raises(StoreError, match="is not writable"):
-        runs.reopen(record)
 
 
 def test_folders_that_hold_no_run_are_passed_over(runs: Store, tmp_path: Path) -> None:
