@@ -4,6 +4,7 @@ import { memo, useEffect, useRef, useState } from 'react';
 
 import { useView } from './hooks';
 import type { PanelModel } from './model';
+import { Inferred } from './notes';
 
 export const CodeTab = memo(function CodeTab({ model }: { model: PanelModel }) {
   const code = useView(model, 'code');
@@ -16,13 +17,7 @@ export const CodeTab = memo(function CodeTab({ model }: { model: PanelModel }) {
   const first = ['%%train', name, ...options.map(([key, value]) => flag(key, value))].join(' ');
   return (
     <div className="nbt-code">
-      {notes.length > 0 && (
-        <ul className="nbt-inferred">
-          {notes.map((note, index) => (
-            <li key={index}>{note}</li>
-          ))}
-        </ul>
-      )}
+      {notes.length > 0 && <Inferred notes={notes} />}
       {code.context.length > 0 && (
         <details>
           <summary>

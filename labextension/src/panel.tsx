@@ -8,9 +8,10 @@ import { CodeTab } from './code';
 import { Controls } from './controls';
 import { Failure } from './failure';
 import { Header } from './header';
-import { useModel, useView } from './hooks';
+import { useModel } from './hooks';
 import { LogTab } from './log';
 import type { PanelModel } from './model';
+import { Notes } from './notes';
 import { Notices } from './notices';
 
 /** How the charts are drawn; the reader's own choice, which no run knows. */
@@ -81,7 +82,7 @@ const Tabs = memo(function Tabs({ model, drawing, setDrawing }: TabsProps) {
             </button>
           ))}
         </div>
-        <Notes model={model} />
+        {tab !== 'Code' && <Notes model={model} />}
       </div>
       <div
         role="tabpanel"
@@ -105,17 +106,4 @@ const Tabs = memo(function Tabs({ model, drawing, setDrawing }: TabsProps) {
 function LogCount({ model }: { model: PanelModel }): JSX.Element | null {
   const total = useModel(model, ({ state }) => state.log.total);
   return total > 0 ? <span className="nbt-count">{total > 999 ? '999+' : total}</span> : null;
-}
-
-/** What was inferred, discreet beside the tabs; the code tab has the whole of it. */
-function Notes({ model }: { model: PanelModel }): JSX.Element | null {
-  const notes = useView(model, 'notes');
-  if (notes.length === 0) {
-    return null;
-  }
-  return (
-    <p className="nbt-notes" data-nbt="notes" title={notes.join('\n')}>
-      {notes.join(' ')}
-    </p>
-  );
 }

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.kernel]
 
 OVERFLOWING = """panel => [panel, ...panel.querySelectorAll('*')]
     .filter(part => part.scrollWidth > part.clientWidth + 4 && part.clientWidth > 1)
-    .filter(part => !part.matches('input, .nbt-notes, .nbt-label, .nbt-hidden'))
+    .filter(part => !part.matches('input, .nbt-notes > p, .nbt-label, .nbt-hidden'))
     .map(part => part.className || part.tagName)"""
 
 OUTSIDE = """panel => {
@@ -28,6 +28,20 @@ OUTSIDE = """panel => {
         })
         .map(part => part.className || part.tagName);
 }"""
+
+COVERED = """button => {
+    const over = button.getBoundingClientRect();
+    const code = document.createRange();
+    code.selectNodeContents(button.parentElement.querySelector('pre'));
+    return [...code.getClientRects()].some(box =>
+        box.right > over.left && box.left < over.right &&
+        box.bottom > over.top && box.top < over.bottom);
+}"""
+
+CUT = """line => [...line.children].filter(sentence => {
+    const [own, room] = [sentence.getBoundingClientRect(), line.getBoundingClientRect()];
+    return own.top < room.bottom && sentence.scrollWidth > sentence.clientWidth;
+}).map(sentence => sentence.textContent)"""
 
 PAINTED = """(canvas, wanted) => {
     const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
@@ -61,6 +75,14 @@ def test_panel_fits_every_width_and_theme(desk: Open, page: Page) -> None:
         wait_until(lambda: canvas_fits(panel), page)
         assert panel.root.evaluate(OVERFLOWING) == [], width
         assert panel.root.evaluate(OUTSIDE) == [], width
+        assert panel.part("notes").locator("p").evaluate(CUT) == [], width
+    # What has no room is there on demand, and no code lies under the button.
+    panel.part("notes-more").click()
+    expect(panel.root.locator(".nbt-inferred li")).to_have_count(4)
+    panel.part("notes-more").click()
+    panel.part("tab-code").click()
+    assert not panel.part("copy").evaluate(COVERED)
+    panel.part("tab-curves").click()
     # A drag moves nothing but the curves and the knobs below it.
     slider = panel.part("slider-lr")
     slider.scroll_into_view_if_needed()
@@ -140,7 +162,7 @@ def test_keyboard_alone_steers(desk: Open, page: Page) -> None:
         order.append(page.evaluate(FOCUSED))
         assert len(order) < 30, order
     assert order == [
-        "pause", "one-step", "undo", "early-stop", "menu", "tab-curves",
+        "pause", "one-step", "undo", "early-stop", "menu", "tab-curves", "notes-more",
         "smooth-loss", "log-loss", "smooth-accuracy", "log-accuracy", "slider-lr",
     ]  # fmt: skip
     before = panel.value("lr")
