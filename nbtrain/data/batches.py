@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from enum import Enum
+from typing import Any, Final, Protocol
 
 import torch
+
+
+class NotYet(Enum):
+    """Stands for a batch that is not there yet."""
+
+    NOT_YET = "not yet"
+
+
+NOT_YET: Final = NotYet.NOT_YET
 
 
 class Batches(Protocol):
@@ -28,11 +38,15 @@ class Batches(Protocol):
         """
         ...
 
-    def epoch(self, epoch: int, *, batch_size: int, start: int = 0) -> Iterator[tuple[Any, int]]:
+    def epoch(
+        self, epoch: int, *, batch_size: int, start: int = 0, patience: float | None = None
+    ) -> Iterator[tuple[Any, int]]:
         """The batches of ``epoch`` from its sample ``start`` on, each with its size.
 
         One epoch of one `Batches` is iterated at a time; a call ends the one before. A
-        ``batch_size`` above the number of samples takes them all.
+        ``batch_size`` above the number of samples takes them all. With ``patience``,
+        ``(NOT_YET, 0)`` comes after each so many seconds without a batch, as far as workers
+        make them or we make them sample by sample; the batch itself comes later.
         """
         ...
 

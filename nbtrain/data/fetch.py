@@ -5,18 +5,18 @@ from __future__ import annotations
 import pickle
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, default_collate, get_worker_info
+from torch.utils.data import DataLoader, Dataset, Subset, default_collate, get_worker_info
 
-from nbtrain.data.batches import Notes
+from nbtrain.data.batches import NOT_YET, Notes
 from nbtrain.data.order import generator
 from nbtrain.data.randomness import OwnRandomness, seed_here
 from nbtrain.data.tree import move, transform
+from nbtrain.data.waiting import END, Ahead, gather
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +75,13 @@ def take(dataset: Any, indices: list[Any]) -> Any:
     return [dataset[index] for index in indices]
 
 
+def one_by_one(dataset: Any) -> bool:
+    """Whether `take` makes the samples of ``dataset`` one at a time."""
+    while type(dataset) is Subset:
+        dataset = dataset.dataset
+    return not callable(getattr(dataset, "__getitems__", None))
+
+
 class WorkerStart:
     """What a worker does first: it ignores SIGINT, so that *Interrupt kernel* leaves it
     alone, and then runs the user's own ``worker_init_fn``."""
@@ -90,23 +97,6 @@ class WorkerStart:
             object.__setattr__(info, "dataset", info.dataset.dataset)
         if self.own is not None:
             self.own(worker)
-
-
-@contextmanager
-def no_interrupts() -> Iterator[None]:
-    """Keep SIGINT from this thread, and for good from the processes that it starts.
-
-    `WorkerStart` comes too late for an interrupt while a worker starts. Where the system
-    has no signal masks (Windows) nothing is done.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Tickets:
@@ -159,9 +149,7 @@ class Fetch:
         self._notes = notes if notes is not None else Notes()
         self._finish = Finish(conform)
         self._tickets = _Tickets()
-        self._loader: DataLoader[Any] | None = None
-        self._iterator: Any = None
-        self._first: deque[Any] = deque()
+        self._ahead: Ahead | None = None
         self._pass = 0
 
     def to(self, device: torch.device) -> None:
@@ -173,76 +161,73 @@ class Fetch:
     def close(self) -> None:
         """End the workers."""
         self._pass += 1
-        self._iterator = None
-        if self._loader is not None:
-            self._loader._iterator = None
-            self._loader = None
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
-    def batches(self, tickets: Callable[[], Iterator[Ticket]]) -> Iterator[tuple[Any, int]]:
+    def batches(
+        self, tickets: Callable[[], Iterator[Ticket]], patience: float | None = None
+    ) -> Iterator[tuple[Any, int]]:
         """One batch for each ticket, with the number of its indices.
 
-        ``tickets`` may be called more than once and must give the same each time.
+        ``tickets`` may be called more than once and must give the same each time. See
+        `Batches.epoch` for ``patience``.
         """
         self._pass += 1
-        if self._workers.num_workers and self._start(tickets):
-            yield from self._from_workers(self._pass)
+        if self._workers.num_workers and (yield from self._from_workers(tickets, patience)):
             return
         drawn = OwnRandomness(0, keep=False, torch_too=self._draws, shared=self._shared)
+        singly = one_by_one(self.dataset)
         for ticket in tickets():
             drawn.seed(ticket.seed)
+            samples: Any = []
             with drawn:
-                batch = self.collate(take(self.dataset, ticket))
+                if singly:
+                    made = (self.dataset[index] for index in ticket)
+                    yield from gather(samples, made, drawn, patience)
+                else:
+                    samples = take(self.dataset, ticket)
+                batch = self.collate(samples)
             yield self._finish(batch, pin=True), len(ticket)
 
-    def _from_workers(self, current: int) -> Iterator[tuple[Any, int]]:
+    def _from_workers(
+        self, tickets: Callable[[], Iterator[Ticket]], patience: float | None
+    ) -> Generator[tuple[Any, int], None, bool]:
+        """A pass with workers. Returns False, before its first batch, if they cannot start."""
+        current, fresh = self._pass, self._ahead is None
+        if self._ahead is None:
+            self._ahead = Ahead(self._make_loader(), self)
+        ahead = self._ahead
+        self._tickets.source = tickets
+        ahead.begin()
         while self._pass == current:
-            if self._first:
-                batch = self._first.popleft()
-            else:
-                try:
-                    batch = next(self._iterator)
-                except StopIteration:
-                    return
+            try:
+                batch = ahead.take(patience)
+            except (TypeError, AttributeError, pickle.PicklingError, RuntimeError) as error:
+                # A worker that cannot import the dataset's class ends before its first batch.
+                ended = isinstance(error, RuntimeError) and "exited unexpectedly" in str(error)
+                cannot = ended or not (ahead.started or isinstance(error, RuntimeError))
+                if not (fresh and cannot) or self._forks():
+                    raise
+                self._do_without(error)
+                return False
+            if batch is END:
+                return True
+            if batch is NOT_YET:
+                yield NOT_YET, 0
+                continue
+            fresh = False
             yield self._finish(batch, pin=False), self._tickets.sizes.popleft()
         raise RuntimeError("Another pass over this data began before this one ended.")
 
-    def _start(self, tickets: Callable[[], Iterator[Ticket]]) -> bool:
-        """Begin a pass with workers, up to its first batch; False if they cannot start."""
-        self._tickets.source = tickets
-        self._first.clear()
-        fresh = self._loader is None
-        if self._loader is None:
-            self._loader = self._make_loader()
-        try:
-            with no_interrupts():
-                self._iterator = iter(self._loader)
-        except (TypeError, AttributeError, pickle.PicklingError) as error:
-            if not fresh or self._forks():
-                raise
-            return self._do_without(error)
-        if not fresh:
-            return True
-        try:
-            self._first.append(next(self._iterator))
-        except StopIteration:
-            pass
-        except RuntimeError as error:
-            # A worker that cannot import the dataset's class ends before its first batch.
-            if self._forks() or "exited unexpectedly" not in str(error):
-                raise
-            return self._do_without(error)
-        return True
-
-    def _do_without(self, error: Exception) -> bool:
+    def _do_without(self, error: Exception) -> None:
         self.close()
-        self._pass += 1
         self._workers = Workers()
         self._notes.add(
             "The loader's workers could not start, so samples are loaded in the kernel: a new "
             "process cannot import what a notebook's cell defines. Move the dataset into a "
             f"file and import it to use workers. ({type(error).__name__}: {_first_line(error)})"
         )
-        return False
 
     def _forks(self) -> bool:
         context = self._workers.multiprocessing_context

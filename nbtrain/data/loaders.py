@@ -46,7 +46,9 @@ class Mapped:
         """Give batches on ``device``, by way of pinned memory where that helps."""
         self._fetch.to(torch.device(device))
 
-    def epoch(self, epoch: int, *, batch_size: int, start: int = 0) -> Iterator[tuple[Any, int]]:
+    def epoch(
+        self, epoch: int, *, batch_size: int, start: int = 0, patience: float | None = None
+    ) -> Iterator[tuple[Any, int]]:
         """The batches of ``epoch`` from sample ``start`` on."""
         indices = self._order.indices(epoch)
         if self._rows is not None:
@@ -62,7 +64,7 @@ class Mapped:
                 listed = part.tolist() if isinstance(part, Tensor) else list(part)
                 yield Ticket(listed, mix(self._seed, "fetch", epoch, begin))
 
-        return self._fetch.batches(tickets)
+        return self._fetch.batches(tickets, patience)
 
     def steps(self, batch_size: int, start: int = 0) -> int | None:
         size = min(batch_size, self._order.length)
@@ -109,7 +111,9 @@ class Replayed:
         """Give batches on ``device``, by way of pinned memory where that helps."""
         self._fetch.to(torch.device(device))
 
-    def epoch(self, epoch: int, *, batch_size: int, start: int = 0) -> Iterator[tuple[Any, int]]:
+    def epoch(
+        self, epoch: int, *, batch_size: int, start: int = 0, patience: float | None = None
+    ) -> Iterator[tuple[Any, int]]:
         """The batches of ``epoch`` from sample ``start`` on; ``batch_size`` changes nothing."""
 
         def tickets() -> Iterator[Ticket]:
@@ -121,7 +125,7 @@ class Replayed:
                     seed = mix(self._seed, "fetch", epoch, begin)
                     yield Ticket(batch[max(start - begin, 0) :], seed)
 
-        return self._fetch.batches(tickets)
+        return self._fetch.batches(tickets, patience)
 
     def steps(self, batch_size: int, start: int = 0) -> int | None:
         if start == 0 and hasattr(self._sampler, "__len__"):

@@ -26,6 +26,7 @@ from nbtrain.data.loaders import Custom, Mapped, Replayed, replay
 from nbtrain.data.order import InOrder, Order, known_order, mix
 from nbtrain.data.randomness import looking
 from nbtrain.data.sources import Context, Source, in_memory, order_of
+from nbtrain.data.stream import iterates_as_pytorch
 from nbtrain.data.tree import find_label, split_batch, tensors
 from nbtrain.errors import DataError
 
@@ -49,11 +50,8 @@ def dataset(value: Any, name: str, context: Context) -> Source:
 
 def loader(value: DataLoader[Any], name: str, context: Context) -> Source:
     """A source of a user's `DataLoader`, rebuilt where its parts are known."""
-    kind = type(value)
-    if kind.__iter__ is not DataLoader.__iter__ or (
-        kind._get_iterator is not DataLoader._get_iterator
-    ):
-        reason = f"the {kind.__name__} makes its batches by itself"
+    if not iterates_as_pytorch(value):
+        reason = f"the {type(value).__name__} makes its batches by itself"
         return streams.iterated(value, reason, AS_IT_IS, name, context)
     if isinstance(value.dataset, IterableDataset):
         return streams.loader(value, AS_IT_IS, name, context)

@@ -66,7 +66,9 @@ class InMemory:
             if self._rows is not None:
                 self._rows = self._rows.to(self._device)
 
-    def epoch(self, epoch: int, *, batch_size: int, start: int = 0) -> Iterator[tuple[Any, int]]:
+    def epoch(
+        self, epoch: int, *, batch_size: int, start: int = 0, patience: float | None = None
+    ) -> Iterator[tuple[Any, int]]:
         """The batches of ``epoch`` from sample ``start`` on; the last may be short."""
         length = self._order.length
         batch_size = min(batch_size, length)

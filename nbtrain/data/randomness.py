@@ -125,6 +125,17 @@ class OwnRandomness(AbstractContextManager[None]):
         _put(self._theirs)
         _swap.release()
 
+    @contextmanager
+    def outside(self) -> Iterator[None]:
+        """Within our own block, give the user's state back for a while."""
+        keep, self._keep = self._keep, True
+        self.__exit__(None, None, None)
+        try:
+            yield
+        finally:
+            self.__enter__()
+            self._keep = keep
+
 
 class Look:
     """What a look at samples found: whether making them ``draws`` from torch, and whether

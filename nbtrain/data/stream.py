@@ -11,41 +11,51 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, default_collate
 
-from nbtrain.data.fetch import Finish, WorkerStart, no_interrupts
+from nbtrain.data.batches import NOT_YET
+from nbtrain.data.fetch import Finish, WorkerStart
 from nbtrain.data.loaders import with_generator
 from nbtrain.data.order import generator, mix
 from nbtrain.data.randomness import OwnRandomness
 from nbtrain.data.tree import size
+from nbtrain.data.waiting import END, Ahead, gather, no_interrupts
 from nbtrain.errors import DataError
+
+_SKIPPED = 256
+"""Samples that are held at once where a place is reached by reading up to it."""
 
 
 class _Reading:
     """Where reading has got to, so that a new call there goes on instead of beginning anew.
 
     ``drawn`` holds the run's randomness around each read, where samples are made ``here``
-    and not in workers; ``draws`` says that they draw from torch too.
+    and not in workers; ``draws`` says that they draw from torch too. ``ready`` are samples
+    that were read and are in no batch yet.
     """
 
-    def __init__(self, seed: int, here: bool, draws: bool) -> None:
+    def __init__(self, seed: int, draws: bool, here: bool = True) -> None:
         self._seed = seed
         self._here = here
         self._draws = draws
         self.epoch = -1
         self.place = 0
         self.items: Iterator[Any] = iter(())
+        self.ready: list[Any] = []
         self.passes = 0
-        self.drawn: AbstractContextManager[None] = nullcontext()
+        self.drawn = OwnRandomness(seed, torch_too=draws)
 
     def anew(self) -> _Reading:
-        return _Reading(self._seed, self._here, self._draws)
+        return _Reading(self._seed, self._draws, self._here)
 
     def begin(self, epoch: int, open_items: Callable[[], Iterator[Any]]) -> None:
-        if self._here:
-            seed = mix(self._seed, "stream", epoch)
-            self.drawn = OwnRandomness(seed, torch_too=self._draws)
-        self.epoch, self.place = epoch, 0
-        with self.drawn:
+        self.drawn = OwnRandomness(mix(self._seed, "stream", epoch), torch_too=self._draws)
+        self.epoch, self.place, self.ready = epoch, 0, []
+        with self.within():
             self.items = open_items()
+
+    def within(self) -> AbstractContextManager[None]:
+        """The run's randomness. Waiting for workers must not keep the process's generators
+        from everyone else, so it is not for them."""
+        return self.drawn if self._here else nullcontext()
 
     def go_on(self, epoch: int, start: int) -> bool:
         """Begin a pass; whether reading is at its place already."""
@@ -57,9 +67,17 @@ class _Reading:
         if self.passes != current:
             raise RuntimeError("Another pass over this data began before this one ended.")
 
-    def take(self, count: int) -> list[Any]:
+    def read(self, count: int, patience: float | None) -> Iterator[tuple[Any, int]]:
+        """Have ``count`` samples ready, or all that are left. See `gather`."""
+        rest = islice(self.items, max(0, count - len(self.ready)))
         with self.drawn:
-            return list(islice(self.items, count))
+            yield from gather(self.ready, rest, self.drawn, patience)
+
+    def take(self, count: int) -> list[Any]:
+        """At most ``count`` of the samples that are ready."""
+        taken, self.ready = self.ready[:count], self.ready[count:]
+        self.place += len(taken)
+        return taken
 
 
 class Stream:
@@ -96,34 +114,41 @@ class Stream:
         self._drop_last = drop_last
         self._first = first
         self._finish = Finish(conform)
-        self._reading = _Reading(seed, True, draws)
+        self._reading = _Reading(seed, draws)
         self.batch_size = batch_size
 
     def to(self, device: torch.device) -> None:
         """Give batches on ``device``."""
         self._finish.device = torch.device(device)
 
-    def epoch(self, epoch: int, *, batch_size: int, start: int = 0) -> Iterator[tuple[Any, int]]:
+    def epoch(
+        self, epoch: int, *, batch_size: int, start: int = 0, patience: float | None = None
+    ) -> Iterator[tuple[Any, int]]:
         """The batches of ``epoch`` from sample ``start`` on.
 
         Raises:
             DataError: if the stream is empty, as one is that can be read only once.
         """
         reading = self._reading
-        if not reading.go_on(epoch, start):
-            reading.begin(epoch, lambda: self._open(epoch))
-            reading.place = len(reading.take(start))
+        going_on = reading.go_on(epoch, start)
         current = reading.passes
+        if not going_on:
+            reading.begin(epoch, lambda: self._open(epoch))
+            while reading.place < start:
+                yield from reading.read(min(_SKIPPED, start - reading.place), patience)
+                if not reading.take(start - reading.place):
+                    break
         while True:
             reading.check(current)
-            samples = reading.take(batch_size)
+            yield from reading.read(batch_size, patience)
+            samples = reading.ready[:batch_size]
             if not samples or (self._drop_last and len(samples) < batch_size):
                 if reading.place == 0:
                     raise DataError(_short(len(samples)) if samples else _empty(epoch))
                 return
             with reading.drawn:
                 batch = self._collate(samples)
-            reading.place += len(samples)
+            reading.take(batch_size)
             yield self._finish(batch, pin=True), len(samples)
 
     def _open(self, epoch: int) -> Iterator[Any]:
@@ -169,11 +194,10 @@ class Iterated:
         draws: bool = False,
     ) -> None:
         self._loader = loader
-        self._own: Any = None
+        self._ahead: Ahead | None = None
         self._seed = seed
         self._finish = Finish(conform)
-        # Waiting for workers must not keep the process's generators from everyone else.
-        self._reading = _Reading(seed, not getattr(loader, "num_workers", 0), draws)
+        self._reading = _Reading(seed, draws, here=not getattr(loader, "num_workers", 0))
         self.fixed: str | None = fixed
         batch_size = getattr(loader, "batch_size", None)
         self.batch_size: int | None = batch_size if isinstance(batch_size, int) else None
@@ -182,7 +206,9 @@ class Iterated:
         """Give batches on ``device``."""
         self._finish.device = torch.device(device)
 
-    def epoch(self, epoch: int, *, batch_size: int, start: int = 0) -> Iterator[tuple[Any, int]]:
+    def epoch(
+        self, epoch: int, *, batch_size: int, start: int = 0, patience: float | None = None
+    ) -> Iterator[tuple[Any, int]]:
         """The batches of ``epoch`` from sample ``start`` on; ``batch_size`` changes nothing.
 
         Raises:
@@ -191,24 +217,32 @@ class Iterated:
         reading = self._reading
         if not reading.go_on(epoch, start):
             reading.begin(epoch, lambda: self._open(epoch))
-            while reading.place < start:
-                skipped = reading.take(1)
-                if not skipped:
-                    return
-                reading.place += size(skipped[0])
         current = reading.passes
         while True:
             reading.check(current)
-            taken = reading.take(1)
-            if not taken:
+            batch = self._next(patience)
+            if batch is END:
                 if reading.place == 0:
                     raise DataError(_empty(epoch))
                 return
-            count = size(taken[0])
+            if batch is NOT_YET:
+                yield NOT_YET, 0
+                continue
+            count, before = size(batch), reading.place
             reading.place += count
-            yield self._finish(taken[0], pin=True), count
+            if before >= start:
+                yield self._finish(batch, pin=True), count
+            elif patience is not None:
+                yield NOT_YET, 0
+
+    def _next(self, patience: float | None) -> Any:
+        if self._ahead is not None:
+            return self._ahead.take(patience)
+        with self._reading.within():
+            return next(self._reading.items, END)
 
     def _open(self, epoch: int) -> Iterator[Any]:
+        self._end()
         if not isinstance(self._loader, DataLoader):
             return iter(self._loader)
         own = copy.copy(self._loader)
@@ -221,9 +255,18 @@ class Iterated:
             own.__dict__[name] = with_generator(getattr(own, name), own.generator)
         if own.num_workers:
             own.worker_init_fn = WorkerStart(own.worker_init_fn)
-        self._own = own
+            if iterates_as_pytorch(own):
+                self._ahead = Ahead(own, self)
+                self._ahead.begin()
+                return iter(())
+        # What a loader of the user's own class does in between is for the training thread.
         with no_interrupts():
             return iter(own)
+
+    def _end(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
 
     def steps(self, batch_size: int, start: int = 0) -> int | None:
         """The loader's own length, where it has one and ``start`` is 0."""
@@ -237,8 +280,14 @@ class Iterated:
 
     def close(self) -> None:
         """End the loader's workers."""
-        self._own = None
+        self._end()
         self._reading = self._reading.anew()
+
+
+def iterates_as_pytorch(loader: DataLoader[Any]) -> bool:
+    """Whether ``loader`` is iterated by PyTorch's own code, whatever its class."""
+    kind = type(loader)
+    return (kind.__iter__, kind._get_iterator) == (DataLoader.__iter__, DataLoader._get_iterator)
 
 
 def _short(samples: int) -> str:

@@ -52,7 +52,7 @@ class Commands:
 
     @property
     def waiting(self) -> bool:
-        """Whether commands wait for the end of a validation."""
+        """Whether commands wait for the end of a validation, or for the next step."""
         return bool(self._deferred)
 
     def obey(self, commands: Sequence[m.Command] = ()) -> None:
@@ -64,6 +64,12 @@ class Commands:
                 self._act(command)
             waiting = self._deferred
 
+    def refuse(self, reason: str) -> None:
+        """Answer what still waits when the run ends."""
+        waiting, self._deferred = self._deferred, []
+        for command in waiting:
+            self.reject(command, reason)
+
     def _act(self, command: m.Command) -> None:
         try:
             getattr(self, f"_{type(command).__name__.lower()}")(command)
@@ -71,9 +77,10 @@ class Commands:
             self.reject(command, str(error))
 
     def between_batches(self) -> bool:
-        """Between two validation batches, where only pausing and stopping act.
+        """Between two validation batches, and while the next batch of any kind is not there
+        yet: only pausing and stopping act.
 
-        Returns whether to go on with the validation.
+        Returns whether to go on.
         """
         if self._stopped():
             return False
@@ -82,6 +89,8 @@ class Commands:
         asked_in_pause = request.paused
         decision = self.control.decide(self.training.progress.step)
         while True:
+            if decision.commands:
+                self.flush()
             for command in decision.commands:
                 if isinstance(command, (m.Pause, m.Resume, m.OneStep, m.Stop)):
                     self._act(command)

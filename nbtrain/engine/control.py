@@ -19,6 +19,9 @@ class Decision:
 GO: Final = Decision()
 """Nothing waits: go on."""
 
+PATIENCE: Final = 0.03
+"""Seconds between two control points while the next batch is not there yet."""
+
 
 class Control(Protocol):
     """What the loop knows of the world. Called on the thread that trains."""

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nbtrain.data.batches import NOT_YET
 from nbtrain.engine import checkpoint, nonfinite
 from nbtrain.engine.commands import Commands
-from nbtrain.engine.control import GO, Control, Decision
+from nbtrain.engine.control import GO, PATIENCE, Control, Decision
 from nbtrain.engine.early import Weights
 from nbtrain.engine.regularize import add_penalties, clip
 from nbtrain.engine.training import Training, close
@@ -69,8 +70,14 @@ class Loop:
                 trial = p.step + _TRIAL_STEPS
             else:
                 mode = draws.mode()
-            batches = task.data.train.epoch(p.epoch, batch_size=t.batch_size, start=p.position)
+            batches = task.data.train.epoch(
+                p.epoch, batch_size=t.batch_size, start=p.position, patience=PATIENCE
+            )
             for batch, size in batches:
+                if batch is NOT_YET:  # only pausing and stopping act before it is there
+                    if self.wait():
+                        continue
+                    break
                 with mode:
                     loss, outputs, targets, extras = t.compute(batch)
                     if scaler is None:
@@ -126,7 +133,8 @@ class Loop:
 
                 decision = control.decide(p.step)
                 now = time.perf_counter()
-                busy = decision is not GO or t.request.steps or values["pace"] or bad
+                waiting = decision is not GO or self.commands.waiting
+                busy = waiting or t.request.steps or values["pace"] or bad
                 if busy or now > recorder.due:
                     self.point(decision)
                 if t.rebatch or t.request.stop is not None or p.step == t.total_steps:
@@ -144,6 +152,7 @@ class Loop:
                 self.evaluate()
                 self.attend()
         self.emit_block()
+        self.commands.refuse("the run ended before its next step")
         t.hold_clock()
 
     # ── between two steps ─────────────────────────────────────────────────────────────
@@ -156,6 +165,16 @@ class Loop:
             if t.request.steps == 0:
                 self.commands.pause()
         self.attend(decision)
+
+    def wait(self) -> bool:
+        """The control point while the next batch is not there. Returns whether to go on
+        waiting for it."""
+        t = self.training
+        if time.perf_counter() > t.recorder.due:
+            self.emit_block()
+            if t.request.paused:  # the device's flag was up
+                self.attend()
+        return self.commands.between_batches() and not t.rebatch
 
     def attend(self, decision: Decision = GO) -> None:
         """Obey what waits, and return when the next step may begin."""

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nbtrain.data.batches import NOT_YET
 from nbtrain.engine import device as devices
 from nbtrain.engine import losses
+from nbtrain.engine.control import PATIENCE
 from nbtrain.engine.training import Training, named_values, one_number
 
 _SMALLEST_BATCH = 512
@@ -23,7 +25,8 @@ def validate(t: Training, go_on: Callable[[], bool]) -> dict[str, float] | None:
 
     Args:
         t: the run.
-        go_on: asked between two batches; False ends the validation, which gives None.
+        go_on: asked between two batches and while one is waited for; False ends the
+            validation, which gives None.
     """
     task = t.task
     assert task.data.val is not None
@@ -39,9 +42,11 @@ def validate(t: Training, go_on: Callable[[], bool]) -> dict[str, float] | None:
     size = task.data.val.batch_size or max(t.batch_size, _SMALLEST_BATCH)
     try:
         with torch.no_grad(), t.draws.aside("validate", t.progress.step):
-            for batch, samples in task.data.val.epoch(0, batch_size=size):
+            for batch, samples in task.data.val.epoch(0, batch_size=size, patience=PATIENCE):
                 if not go_on():
                     return None
+                if batch is NOT_YET:
+                    continue
                 with devices.autocast(t.device, task.options["precision"]):
                     _measure(t, batch, samples, sums, stateful)
     finally:
