@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,16 +13,15 @@ from torch import nn
 from nbtrain import messages as m
 from nbtrain.engine import device as devices
 from nbtrain.engine.checkpoint import Writer
-from nbtrain.engine.control import GO, Decision
 from nbtrain.engine.early import Weights
 from nbtrain.engine.loop import Loop
 from nbtrain.engine.ownership import Ownership
 from nbtrain.engine.task import Task
 from nbtrain.engine.training import Training
 from nbtrain.errors import NbtrainError
-from nbtrain.runs import failure
+from nbtrain.runs import failure, memory
 from nbtrain.runs.access import Access
-from nbtrain.runs.inbox import Inbox
+from nbtrain.runs.inbox import Inbox, NoCommands
 from nbtrain.runs.interpreter import Contention
 from nbtrain.runs.ledger import Ledger
 from nbtrain.runs.output import capture
@@ -39,6 +37,8 @@ _BUSY = (
     "A cell keeps Python busy, so training gets fewer turns while that lasts. It gets them more "
     "often, which costs the cell about a fifth of its speed."
 )
+_QUEUE = "queue"
+"""Topic of the notice that a queued run waits for a run that is paused."""
 
 
 class Execution:
@@ -47,7 +47,8 @@ class Execution:
     `launch` puts it in line for its device; everything from `_begin` on happens on the
     trainer thread. The trainer never prints, draws, or touches a widget: what happens goes
     into the ledger, and ``changed`` is told that there is something new; ``woke`` is when the
-    finished run goes on.
+    finished run goes on, ``moved`` when the run begins, pauses or goes on, for those that wait
+    for its device.
     """
 
     def __init__(
@@ -59,9 +60,11 @@ class Execution:
         trainer: Trainer,
         changed: Callable[[], None],
         woke: Callable[[Run], None],
+        moved: Callable[[], None],
     ) -> None:
         self.spec, self.task, self.device = spec, task, device
-        self.folder, self.trainer, self.woke = folder, trainer, woke
+        self.folder, self.trainer = folder, trainer
+        self.woke, self.moved = woke, moved
         self.owner: Callable[[], Run | None] = lambda: None
         """The run, as long as anybody holds it."""
         self.training = Training(folder.id, task, device, frozenset(spec.given))
@@ -96,6 +99,9 @@ class Execution:
         self.ledger.emit(event)
         if isinstance(event, m.Paused):
             self._contention.end()
+            self.moved()
+        elif isinstance(event, m.Resumed):
+            self.moved()
         elif isinstance(event, m.Stepped):
             self._contention.look()
 
@@ -134,12 +140,19 @@ class Execution:
 
     def _submit(self, job: Callable[[], None]) -> None:
         """Have ``job`` done in turn. It keeps the run, which whoever asked may let go of."""
-        self.trainer.submit(self.folder.id, partial(_do_for, self.owner(), job))
+        self.trainer.submit(self.folder.id, job, keeps=self.owner())
 
     def replaces(self, run: str, number: int) -> None:
         """Say that this run's cell stopped an older run, which may go on beside it."""
         text = f"This cell ran again, so {self.spec.name}@{number} was stopped."
         self.ledger.say(f"replaces:{run}", text, "info")
+
+    def waits(self, why: str) -> None:
+        """Say why the queued run will wait on if nobody does anything; empty where it won't."""
+        with self.ledger.writing:
+            said = self.history.notices.get(_QUEUE)
+            if self.history.state == "queued" and why != ("" if said is None else said.text):
+                self.ledger.say(_QUEUE, why)
 
     # ── on the trainer thread ─────────────────────────────────────────────────────────
 
@@ -170,6 +183,9 @@ class Execution:
                 name = devices.name_of(device)
                 with self.access.still:
                     self._emit(m.Starting(run=run, device=str(device), device_name=name))
+                if _QUEUE in self.history.notices:
+                    self.ledger.say(_QUEUE, "")
+                self.moved()
                 self._emit(self.training.start(self.inbox))
                 self.task.data.notes.listener = lambda text: self.ledger.say("data", text, "info")
                 self._train()
@@ -187,7 +203,7 @@ class Execution:
                 loop.emit_block()
             raise
         finally:
-            _untie(loop)
+            memory.untie(loop)
         self._conclude()
 
     def _conclude(self) -> None:
@@ -287,22 +303,15 @@ class Execution:
 
     def _drop(self) -> None:
         """Let go of what only training needs."""
-        task, old = self.task, self.training
-        task.optimizer = task.scheduler = task.training_step = task.validation_step = None
-        del task.data
         self._saver = self._last = None
-        self.training = Training(old.run, task, self.device, old.typed)
-        self.training.progress, self.training.best = old.progress, old.best
-        if old.best is not None:
-            old.best.state = {name: tensor.cpu() for name, tensor in old.best.state.items()}
-        _untie(old)
+        self.training = memory.untrainable(self.training)
 
     def let_go(self) -> None:
         """Nobody holds the run: free its model now, not when garbage is collected next.
 
         Called on whichever thread let go of it last, so it takes no lock.
         """
-        _untie(self.training)
+        memory.untie(self.training)
         vars(self).clear()
 
     def _attend(self) -> None:
@@ -356,12 +365,12 @@ class Execution:
         planned = (t.knobs.values["epochs"], t.knobs.values["steps"])
         for module, mode in self._modes:
             module.training = mode
-        loop = Loop(t, _Quietly(self.inbox), self._saver)
+        loop = Loop(t, NoCommands(self.inbox), self._saver)
         t.request = type(t.request)()
         try:
             resumed = self._obey(commands, loop)
         finally:
-            _untie(loop)
+            memory.untie(loop)
         replanned = planned != (t.knobs.values["epochs"], t.knobs.values["steps"])
         extended = replanned and not t.complete
         if not (extended or resumed):
@@ -442,31 +451,8 @@ class Execution:
         return self.access.best_model(lambda: self.training.best)
 
 
-class _Quietly:
-    """The inbox of a finished run: it emits, and has no further commands.
-
-    Those that come meanwhile wait for the next `Execution._attend`.
-    """
-
-    def __init__(self, inbox: Inbox) -> None:
-        self.emit = inbox.emit
-
-    def decide(self, step: int, wait: float | None = 0.0) -> Decision:
-        return GO
-
-
 def _planned(t: Training) -> str:
     epochs = t.progress.epoch
     if t.knobs.values["steps"] is not None and t.progress.step >= t.knobs.values["steps"]:
         return f"all {t.progress.step} steps done"
     return f"all {epochs} epochs done" if epochs != 1 else "the epoch is done"
-
-
-def _do_for(run: Run | None, job: Callable[[], None]) -> None:
-    job()
-
-
-def _untie(part: Loop | Training) -> None:
-    """Cut the circle of references through ``part``, which is not used any more, so that model
-    and optimizer do not wait for a garbage collection."""
-    vars(part).pop("commands" if isinstance(part, Loop) else "knobs", None)

@@ -78,3 +78,16 @@ class Inbox:
     def waiting(self) -> bool:
         """Whether something waits for a control point."""
         return bool(self._commands or self._requests)
+
+
+class NoCommands:
+    """The control point of a finished run that obeys a command: it emits, and has no others.
+
+    Those that come meanwhile wait in the inbox.
+    """
+
+    def __init__(self, inbox: Inbox) -> None:
+        self.emit = inbox.emit
+
+    def decide(self, step: int, wait: float | None = 0.0) -> Decision:
+        return GO

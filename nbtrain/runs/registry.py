@@ -14,7 +14,7 @@ import torch
 from nbtrain import messages as m
 from nbtrain.errors import NbtrainError
 from nbtrain.runs.run import Run
-from nbtrain.runs.trainer import Trainer
+from nbtrain.runs.trainer import Trainer, join
 from nbtrain.store.catalog import Store
 
 KEPT = 3
@@ -112,6 +112,13 @@ def changed() -> None:
         callback()
 
 
+def moved() -> None:
+    """A run began, paused, went on or got in line: tell those that wait for a device."""
+    for run in live():
+        if run.state == "queued":
+            run.look_ahead(find)
+
+
 def stop_all(timeout: float) -> list[Run]:
     """Stop every live run at a step boundary, with its last weights and a checkpoint.
 
@@ -138,20 +145,33 @@ def _beat() -> None:
 
 
 def _beating() -> None:
-    global _pulse
     count = 0
     wake = threading.Event()
     while True:
         wake.wait(_PULSE_SECONDS)
         count += 1
-        _let_go()
-        with _lock:
-            running = live()
-            if not running:
-                _pulse = None
-                return
-        for run in running:
-            run.beat(renew=count % _RENEW_EVERY == 0)
+        if not _beat_once(renew=count % _RENEW_EVERY == 0):
+            return
 
 
-atexit.register(stop_all, 5.0)
+def _beat_once(renew: bool) -> bool:
+    """Look after the live runs; nothing of them is held from one time to the next. False if
+    there are none, which ends the thread."""
+    global _pulse
+    _let_go()
+    with _lock:
+        running = live()
+        if not running:
+            _pulse = None
+    for run in running:
+        run.beat(renew=renew)
+    return bool(running)
+
+
+def _at_exit() -> None:
+    stop_all(5.0)
+    # A thread that is freeing its tensors when the interpreter goes aborts the process.
+    join(1.0)
+
+
+atexit.register(_at_exit)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -245,6 +246,20 @@ class Run:
     def beat(self, renew: bool) -> None:
         """Write what waits; with ``renew`` also show other machines that the run lives."""
         self._execution.ledger.beat(renew)
+
+    def look_ahead(self, find: Callable[[str], Run | None]) -> None:
+        """Where it is queued behind a run that is paused, say so, and what to do; take that
+        back once it is not. ``find`` gives a run by its id."""
+        execution = self._execution
+        current = execution.trainer.current
+        holder = None if current is None else find(current)
+        why = ""
+        if holder is not None and holder.state == "paused":
+            why = (
+                f"Waiting for {holder.name}, which is paused. Resume or stop {holder.name}, or run "
+                "this cell again with --share to train beside it."
+            )
+        execution.waits(why)
 
     def give_back(self) -> bool:
         """Let go of data and optimizer, so that it can go on no more; history, model and best

@@ -159,7 +159,16 @@ def launch(
     task.notes = (*task.notes, *_origin(task, [word for word in left if word not in bound]))
     folder = registry.store().create(name)
     trainer = Trainer(name) if settings["share"] else registry.trainer(device)
-    execution = Execution(spec, task, device, folder, trainer, registry.changed, registry.woken)
+    execution = Execution(
+        spec,
+        task,
+        device,
+        folder,
+        trainer,
+        changed=registry.changed,
+        woke=registry.woken,
+        moved=registry.moved,
+    )
     holder = registry.find(trainer.holder) if trainer.holder else None
     run = Run(execution)
     try:
@@ -169,6 +178,7 @@ def launch(
         folder.close()
         raise
     registry.add(run)
+    registry.moved()
     if replaces is not None:
         execution.replaces(replaces.id, replaces.number)
     return run

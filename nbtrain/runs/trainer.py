@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import contextvars
 import threading
+import time
+import weakref
 from collections import deque
 from collections.abc import Callable
+
+_threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+
+
+def join(timeout: float) -> None:
+    """Wait until every training thread has done its jobs, ``timeout`` seconds at most."""
+    until = time.monotonic() + timeout
+    for thread in tuple(_threads):
+        thread.join(max(0.0, until - time.monotonic()))
 
 
 class Trainer:
@@ -17,15 +28,18 @@ class Trainer:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self._jobs: deque[tuple[str, Callable[[], None]]] = deque()
+        self._jobs: deque[tuple[str, Callable[[], None], object]] = deque()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._now: str | None = None
 
-    def submit(self, owner: str, job: Callable[[], None]) -> None:
-        """Have ``job`` done after those before it. ``job`` must not raise."""
+    def submit(self, owner: str, job: Callable[[], None], *, keeps: object = None) -> None:
+        """Have ``job`` done after those before it. ``job`` must not raise.
+
+        ``keeps`` is held until it is done.
+        """
         with self._lock:
-            self._jobs.append((owner, job))
+            self._jobs.append((owner, job, keeps))
             if self._thread is None:
                 self._start()
 
@@ -36,6 +50,7 @@ class Trainer:
             target=context.run, args=(self._work,), name=f"nbtrain {self.name}", daemon=True
         )
         self._thread.start()
+        _threads.add(self._thread)
 
     def withdraw(self, owner: str) -> bool:
         """Take a job back that has not begun. False if it has."""
@@ -52,10 +67,15 @@ class Trainer:
         with self._lock:
             return self._jobs[-1][0] if self._jobs else self._now
 
+    @property
+    def current(self) -> str | None:
+        """The owner of the job that is being done."""
+        return self._now
+
     def has(self, owner: str) -> bool:
         """Whether a job of ``owner`` is being done or stands in line."""
         with self._lock:
-            return self._now == owner or any(owner == other for other, _ in self._jobs)
+            return self._now == owner or any(owner == other for other, *_ in self._jobs)
 
     def here(self) -> bool:
         """Whether this is the training thread."""
@@ -67,14 +87,14 @@ class Trainer:
                 if not self._jobs:
                     self._thread = self._now = None
                     return
-                self._now, job = self._jobs.popleft()
+                self._now, job, keeps = self._jobs.popleft()
             try:
                 job()
             except BaseException:
                 self._go_on_without_me()
                 raise
-            # The job's closure holds the model; the next job may take as long as it likes.
-            del job
+            # They hold the model; the next job may take as long as it likes.
+            del job, keeps
 
     def _go_on_without_me(self) -> None:
         """A job raised, which is a bug of ours: those behind it must not wait for ever."""

@@ -9,7 +9,7 @@ from nbtrain import messages as m
 from nbtrain.errors import CommandRejected
 from nbtrain.runs import registry
 from tests.engine.harness import network
-from tests.runs.harness import PATIENCE, Gate, begin, done
+from tests.runs.harness import PATIENCE, Gate, begin, done, paused, until
 
 
 def test_a_second_run_queues_behind_the_first() -> None:
@@ -52,3 +52,27 @@ def test_stopping_a_queued_run() -> None:
     first.wait(PATIENCE)
     with pytest.raises(CommandRejected, match="run its cell again"):
         second.resume()
+
+
+def test_a_queued_run_tells_that_it_waits_for_a_paused_one() -> None:
+    first = paused(name="first")
+    second, third = begin(name="second"), begin(name="third")
+    for run in (second, third):
+        text = run.history.notices["queue"].text
+        assert text.startswith("Waiting for first, which is paused. Resume or stop first, or ")
+        assert "--share" in text
+    first.resume()
+    assert "queue" not in second.history.notices
+    assert "queue" not in third.history.notices
+    first.pause()
+    until(first, lambda: "queue" in second.history.notices and "queue" in third.history.notices)
+    first.stop("last")
+    for run in (second, third):
+        run.wait(PATIENCE)
+        assert "queue" not in run.history.notices
+
+
+def test_a_run_that_shares_waits_for_nobody() -> None:
+    first = paused(name="first")
+    assert "queue" not in done(name="second", share=True).history.notices
+    assert "queue" not in first.history.notices

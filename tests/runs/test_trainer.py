@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from nbtrain.runs.trainer import Trainer
+from nbtrain.runs.trainer import Trainer, join
 
 PATIENCE = 20.0
 
@@ -95,3 +95,35 @@ def test_a_job_that_raises_does_not_hold_up_those_behind_it(
     again = threading.Event()
     trainer.submit("again", again.set)
     assert again.wait(PATIENCE)
+
+
+def test_what_a_job_keeps_is_held_until_it_is_done() -> None:
+    class Kept:
+        """Something that can be referred to weakly."""
+
+    trainer, gate, end, kept = Trainer("cpu"), threading.Event(), threading.Event(), Kept()
+    reference = weakref.ref(kept)
+    trainer.submit("first", lambda: gate.wait(PATIENCE) and None)
+    trainer.submit("second", lambda: None, keeps=kept)
+    del kept
+    assert reference() is not None
+    gate.set()
+    trainer.submit("end", end.set)
+    assert end.wait(PATIENCE)
+    assert reference() is None
+
+
+def test_joining_waits_for_every_thread() -> None:
+    trainer, gate, begun = Trainer("cpu"), threading.Event(), threading.Event()
+
+    def job() -> None:
+        begun.set()
+        gate.wait(PATIENCE)
+
+    trainer.submit("first", job)
+    assert begun.wait(PATIENCE)
+    join(0.01)
+    assert trainer.current == "first"
+    gate.set()
+    join(PATIENCE)
+    assert trainer.current is None
