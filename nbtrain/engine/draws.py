@@ -12,7 +12,6 @@ on only for models that need it: the first step of each epoch finds out.
 
 from __future__ import annotations
 
-import copyreg
 import functools
 import hashlib
 import random
@@ -287,7 +286,7 @@ def as_plain(cls: type[nn.Module], state: Any) -> tuple[Any, ...]:
 
     Python's own function makes it, so that who reads the pickle needs nothing of ours.
     """
-    return copyreg._reconstructor, (cls, object, None), state  # type: ignore[attr-defined]
+    return object.__new__, (cls,), state
 
 
 class Reroute(TorchDispatchMode):

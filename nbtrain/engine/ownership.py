@@ -1,10 +1,9 @@
 """Whose model is it? While a run trains it, the run's; at the end, the user's again.
 
-The run trains the user's own object in place. So that a call from another cell neither sees
-half a step nor disturbs training, the object's class is exchanged for a subclass of its own
-while the run lives: on the training thread it behaves as ever; a call from any other thread
-works on a copy as of a step boundary. `nn.Dropout` layers become `RunDropout` likewise.
-Copying and pickling give the original classes.
+The run trains the user's own object in place. So that another cell neither sees half a step
+nor disturbs training, the class of the model and of every layer with a state is exchanged
+for one that stands in for it while the run lives (see `guard`). `nn.Dropout` layers become
+`RunDropout` likewise. Copying and pickling give the original classes.
 """
 
 from __future__ import annotations
@@ -12,17 +11,20 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nbtrain.engine.draws import RunDropout, as_plain
+from nbtrain.engine.draws import RunDropout
+from nbtrain.engine.guard import acting_as, guarded, guards, original
 from nbtrain.errors import ModelError
 
-_training = threading.local()
 _lock = threading.Lock()
-_owners: dict[int, Ownership] = {}  # id of a parameter → who trains it
+_owners: dict[int, Ownership] = {}  # id of a parameter or buffer → who trains it
+_exchanged: dict[int, _Exchanged] = {}  # id of a module → what became of its class
 
 
 class Ownership:
@@ -31,24 +33,28 @@ class Ownership:
     Args:
         model: the user's module.
         owner: the run's name, for messages.
-        snapshot: gives a copy of the model as of a step boundary; called on threads other
-            than the training one.
+        snapshot: gives a copy of the model, or of a layer of it, as of a step boundary;
+            called on threads other than the training one.
     """
 
-    def __init__(self, model: nn.Module, owner: str, snapshot: Callable[[], nn.Module]) -> None:
+    def __init__(
+        self, model: nn.Module, owner: str, snapshot: Callable[[nn.Module], nn.Module]
+    ) -> None:
         self.model = model
         self.owner = owner
         self.snapshot = snapshot
         self.notify: Callable[[str], None] = lambda text: None
-        self._parameters = [id(p) for p in model.parameters()]
-        self._classes: list[tuple[nn.Module, type]] = []
+        self._owned: list[Tensor] = []
+        self._modules: list[nn.Module] = []
 
     def take(self) -> None:
         """Begin. Raises `ModelError` if a living run trains one of the parameters, and what
         the model's own class raises; then nothing is taken."""
         with _lock:
-            _check_free(self._parameters)
-            _owners.update(dict.fromkeys(self._parameters, self))
+            owned = _states(self.model)
+            _check_free(owned)
+            self._owned.extend(owned)
+            _owners.update((id(tensor), self) for tensor in owned)
         try:
             self._guard()
         except BaseException:
@@ -56,62 +62,96 @@ class Ownership:
             raise
 
     def _guard(self) -> None:
-        if _is_compiled(self.model):
-            return
-        for module in self.model.modules():
-            if type(module) is nn.Dropout:
-                self._swap(module, RunDropout)
-        if not isinstance(self.model, torch.jit.ScriptModule) and not _minds(type(self.model)):
-            self._swap(self.model, _guarded(type(self.model)))
-            _guards[id(self.model)] = self
+        for module in _within_reach(self.model):
+            before = original(type(module))
+            if before is nn.Dropout or before is RunDropout:
+                self._exchange(module, RunDropout)
+            elif _has_state(module) and not _minds(before):
+                self._exchange(module, guarded(before))
+                guards[id(module)] = self
 
-    def _swap(self, module: nn.Module, cls: type[nn.Module]) -> None:
-        self._classes.append((module, type(module)))
-        module.__class__ = cls
+    def _exchange(self, module: nn.Module, cls: type[nn.Module]) -> None:
+        with _lock:
+            # A layer without a state may be in the models of several live runs.
+            entry = _exchanged.setdefault(id(module), _Exchanged(original(type(module)), cls))
+            entry.count += 1
+            _put(module, cls)
+        self._modules.append(module)
 
     def release(self) -> None:
         """End: the model is an ordinary module again. Twice does nothing more."""
         with _lock:
-            for key in self._parameters:
-                if _owners.get(key) is self:
-                    del _owners[key]
-        _guards.pop(id(self.model), None)
-        for module, original in reversed(self._classes):
-            module.__class__ = original
-        self._classes.clear()
+            for tensor in self._owned:
+                if _owners.get(id(tensor)) is self:
+                    del _owners[id(tensor)]
+            for module in self._modules:
+                if guards.get(id(module)) is self:
+                    del guards[id(module)]
+                entry = _exchanged[id(module)]
+                entry.count -= 1
+                if entry.count == 0:
+                    del _exchanged[id(module)]
+                    # Somebody may have put a class of theirs over ours, as parametrizations do.
+                    if type(module) is entry.after:
+                        _put(module, entry.before)
+        self._owned.clear()
+        self._modules.clear()
 
-    def here(self) -> _Here:
+    def here(self) -> AbstractContextManager[None]:
         """Within, this thread is the one that trains the model."""
-        return _Here(self)
+        return acting_as(self)
+
+
+@dataclass(slots=True)
+class _Exchanged:
+    """The class that a module had before and has now, and for how many runs."""
+
+    before: type[nn.Module]
+    after: type[nn.Module]
+    count: int = 0
+
+
+def _put(module: nn.Module, cls: type[nn.Module]) -> None:
+    object.__setattr__(module, "__class__", cls)  # a module may have a __setattr__ of its own
+
+
+def _within_reach(module: nn.Module) -> Iterator[nn.Module]:
+    """``module`` and the modules in it, but for what was compiled: that knows their classes."""
+    seen: set[int] = set()
+    pending = [module]
+    while pending:
+        module = pending.pop()
+        if id(module) in seen or _is_compiled(module):
+            continue
+        seen.add(id(module))
+        yield module
+        pending.extend(module.children())
+
+
+def _states(module: nn.Module) -> list[Tensor]:
+    """What a step may change in ``module``: its parameters and buffers."""
+    return [*module.parameters(), *module.buffers()]
+
+
+def _has_state(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters()) or any(True for _ in module.buffers())
 
 
 def check_free(model: nn.Module) -> None:
     """Raise `ModelError` if a living run trains one of the parameters of ``model``."""
     with _lock:
-        _check_free([id(p) for p in model.parameters()])
+        _check_free(_states(model))
 
 
-def _check_free(parameters: list[int]) -> None:
-    for key in parameters:
-        other = _owners.get(key)
+def _check_free(states: list[Tensor]) -> None:
+    for tensor in states:
+        other = _owners.get(id(tensor))
         if other is not None:
             raise ModelError(
                 f"The run {other.owner!r} is training this model now, and two live runs never "
                 f"share parameters. Stop it with {other.owner}.stop(), or train a copy: "
                 "model = copy.deepcopy(model)."
             )
-
-
-class _Here:
-    def __init__(self, ownership: Ownership) -> None:
-        self.ownership = ownership
-
-    def __enter__(self) -> None:
-        self.before = getattr(_training, "ownership", None)
-        _training.ownership = self.ownership
-
-    def __exit__(self, *exception: object) -> None:
-        _training.ownership = self.before
 
 
 def plain_copy(model: nn.Module) -> nn.Module:
@@ -127,7 +167,12 @@ def plain_copy(model: nn.Module) -> nn.Module:
             memo[id(parameter)] = copied
     for tensor in _tensors_with_graph(model):
         memo.setdefault(id(tensor), tensor.detach().clone())
-    return copy.deepcopy(model, memo)
+    with acting_as(guards.get(id(model))):
+        other = copy.deepcopy(model, memo)
+    for module in other.modules():
+        if original(type(module)) is not type(module):  # copied in a way of the user's own
+            _put(module, original(type(module)))
+    return other
 
 
 def _tensors_with_graph(model: nn.Module) -> Iterator[Tensor]:
@@ -144,51 +189,11 @@ def _tensors_with_graph(model: nn.Module) -> Iterator[Tensor]:
             pending.extend(value)
 
 
-_guards: dict[int, Ownership] = {}
-_guarded_classes: dict[type, type[nn.Module]] = {}
-
-
-def _guarded(cls: type[nn.Module]) -> type[nn.Module]:
-    """The subclass that stands in for ``cls`` while a run trains."""
-    if cls in _guarded_classes:
-        return _guarded_classes[cls]
-
-    class Guarded(cls):  # type: ignore[misc, valid-type]
-        def __call__(self, *args: Any, **kwargs: Any) -> Any:
-            guard = _guards.get(id(self))
-            if guard is None or getattr(_training, "ownership", None) is guard:
-                return super().__call__(*args, **kwargs)
-            guard.notify(
-                f"{guard.owner} is training this model, so the call went to a copy as of the "
-                f"last step: {guard.owner}.model."
-            )
-            return guard.snapshot()(*args, **kwargs)
-
-        def train(self, mode: bool = True) -> Any:
-            guard = _guards.get(id(self))
-            if guard is None or getattr(_training, "ownership", None) is guard:
-                return super().train(mode)
-            guard.notify(
-                f"{guard.owner} is training this model, so .{'train' if mode else 'eval'}() was "
-                f"left to it. Use {guard.owner}.model for a copy of your own."
-            )
-            return self
-
-        def __reduce_ex__(self, protocol: Any) -> Any:
-            reduced = super().__reduce_ex__(protocol)
-            if not isinstance(reduced, tuple) or reduced[1][:1] != (Guarded,):
-                return reduced  # the user's own way
-            state = reduced[2] if len(reduced) > 2 else None
-            return as_plain(cls, state)
-
-    Guarded.__name__, Guarded.__qualname__ = cls.__name__, cls.__qualname__
-    Guarded.__module__, Guarded.__doc__ = cls.__module__, cls.__doc__
-    _guarded_classes[cls] = Guarded
-    return Guarded
-
-
-def _is_compiled(model: nn.Module) -> bool:
-    return type(model).__name__ == "OptimizedModule"
+def _is_compiled(module: nn.Module) -> bool:
+    compiled = type(module).__name__ == "OptimizedModule" or isinstance(
+        module, torch.jit.ScriptModule
+    )
+    return compiled or getattr(module, "_compiled_call_impl", None) is not None
 
 
 def _minds(cls: type) -> bool:

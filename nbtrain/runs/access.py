@@ -72,19 +72,19 @@ class Access:
                 raise TimeoutError
         return future.result()
 
-    def snapshot(self, patience: float = math.inf) -> nn.Module:
-        """A copy of the model in evaluation mode. Raises TimeoutError as `between_steps`."""
-        copied: nn.Module = self.between_steps(lambda: plain_copy(self.task.model), patience)
+    def snapshot(self) -> nn.Module:
+        """A copy of the model in evaluation mode."""
+        copied: nn.Module = self.between_steps(lambda: plain_copy(self.task.model))
         return copied.eval()
 
-    def snapshot_for_call(self) -> nn.Module:
-        """The copy that a call from another thread works on.
+    def snapshot_for_call(self, module: nn.Module) -> nn.Module:
+        """The copy of the model, or of a layer of it, that another thread works on.
 
         Such a thread may have been started by the very step that waits for it, so this raises
         `ModelError` after a while.
         """
         try:
-            return self.snapshot(_STEP_SECONDS)
+            copied: nn.Module = self.between_steps(lambda: plain_copy(module), _STEP_SECONDS)
         except TimeoutError:
             name = self.task.name
             raise ModelError(
@@ -93,6 +93,7 @@ class Access:
                 "thread, call the model on the thread that the step runs on; otherwise try "
                 f"again, or wait for {name}.model."
             ) from None
+        return copied
 
     def best_model(self, best: Callable[[], Weights | None]) -> nn.Module:
         """A copy with the weights that ``best`` gives. Raises `UsageError` where that is none."""

@@ -100,7 +100,7 @@ def run_loop(
     task.attended = attended
     training = Training("test", task, CPU, typed)
     script = Script(commands) if control is None else control
-    ownership = Ownership(task.model, "test", lambda: plain_copy(task.model))
+    ownership = Ownership(task.model, "test", plain_copy)
     ownership.take()
     try:
         with training.draws.here(), ownership.here():

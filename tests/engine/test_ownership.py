@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import os
 import pickle
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
 
 from nbtrain.engine.draws import RunDropout
 from nbtrain.engine.ownership import Ownership, check_free, plain_copy
@@ -36,7 +38,7 @@ class Own(nn.Module):
 
 @contextmanager
 def held(model: nn.Module, owner: str = "digits") -> Iterator[Ownership]:
-    ownership = Ownership(model, owner, lambda: plain_copy(model).eval())
+    ownership = Ownership(model, owner, plain_copy)
     ownership.take()
     try:
         yield ownership
@@ -66,6 +68,140 @@ def test_a_call_from_elsewhere_works_on_a_copy_and_says_so() -> None:
         assert model.calls == 1
     assert len(said) == 1
     assert "digits.model" in said[0]
+
+
+class Normed(nn.Module):
+    """An encoder with statistics, and methods of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+        self.head = nn.Linear(3, 2)
+        self.scale = 1.0
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x) * self.scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encode(x))
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale}"
+
+
+LOOKS: dict[str, Callable[[Normed], Any]] = {
+    "call": lambda model: model(X),
+    "forward": lambda model: model.forward(X),
+    "method": lambda model: model.encode(X),
+    "layer": lambda model: model.encoder(X),
+    "layer of a layer": lambda model: model.encoder[1](X[:, :3]),
+    "layer of a slice": lambda model: model.encoder[:1](X),
+    "state_dict": lambda model: model.state_dict()["encoder.1.running_mean"].add_(1.0),
+    "state_dict of a layer": lambda model: model.encoder.state_dict()["1.running_var"].add_(1.0),
+    "deepcopy": lambda model: copy.deepcopy(model)(X),
+    "copy": lambda model: copy.copy(model)(X),
+    "pickle": lambda model: pickle.loads(pickle.dumps(model.encoder))(X),
+}
+X = torch.arange(12.0).reshape(3, 4)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_nothing_from_elsewhere_reaches_the_model_in_training(look: str) -> None:
+    model, copied, said = Normed(), list[nn.Module](), list[str]()
+    before = weights(model)
+
+    def snapshot(module: nn.Module) -> nn.Module:
+        copied.append(plain_copy(module))
+        return copied[-1]
+
+    with held(model) as ownership, ownership.here():
+        ownership.snapshot, ownership.notify = snapshot, said.append
+        elsewhere(lambda: LOOKS[look](model))
+        assert same(weights(model), before)
+        assert len(copied) == 1, "all of it is as of one step boundary"
+        quiet = look in ("state_dict", "state_dict of a layer", "deepcopy", "copy", "pickle")
+        assert len(said) == (0 if quiet else 1)
+        assert all("digits.model" in text for text in said)
+        assert model.encode(X).requires_grad
+        assert not same(weights(model), before), "the trainer's own calls do reach it"
+        assert model.state_dict()["head.bias"].data_ptr() == model.head.bias.data_ptr()
+        assert len(copied) == 1
+
+
+def test_what_only_tells_of_the_model_asks_nobody() -> None:
+    model = Normed()
+    with held(model) as ownership:
+        ownership.snapshot = ownership.notify = pytest.fail
+        assert elsewhere(lambda: repr(model)) == repr(Normed())
+        model.scale = 2.0
+        assert "scale=2.0" in repr(model)
+
+
+def test_layers_that_a_step_takes_apart_are_ordinary() -> None:
+    model = network()
+    with held(model) as ownership, ownership.here():
+        part = model[:2]
+        assert type(part) is nn.Sequential
+    assert type(part[0]) is nn.Linear
+
+
+def test_a_layer_that_leaves_the_model_is_the_users_again_in_the_end() -> None:
+    model = network()
+    first = model[0]
+    with held(model) as ownership, ownership.here():
+        model[0] = nn.Linear(4, 8)
+    assert type(first) is type(model[0]) is nn.Linear
+
+
+def test_a_class_that_somebody_puts_over_a_layer_stays() -> None:
+    model = network()
+    with held(model) as ownership, ownership.here():
+        nn.utils.parametrizations.weight_norm(model[0])
+        model(torch.ones(2, 4))
+    assert nn.utils.parametrize.is_parametrized(model[0])
+    assert model(torch.ones(2, 4)).shape == (2, 3)
+
+
+def test_a_layer_without_a_state_may_be_in_two_live_runs() -> None:
+    drop = nn.Dropout(0.5)
+    a, b = nn.Sequential(nn.Linear(2, 2), drop), nn.Sequential(nn.Linear(2, 2), drop)
+    with held(b, "second") as ownership:
+        with held(a, "first"):
+            assert type(drop) is RunDropout
+        assert type(drop) is RunDropout
+        with ownership.here():
+            b(torch.ones(1, 2))
+    assert type(drop) is nn.Dropout
+
+
+def test_statistics_are_not_shared_by_two_live_runs() -> None:
+    norm = nn.BatchNorm1d(2, affine=False)
+    a, b = nn.Sequential(nn.Linear(2, 2), norm), nn.Sequential(nn.Linear(2, 2), norm)
+    with held(a, "first"), pytest.raises(ModelError, match="'first'"):
+        check_free(b)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers are not forked here")
+def test_a_forked_worker_calls_the_model_itself() -> None:
+    model = network()
+
+    class Encoded(Dataset[Tensor]):
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> Tensor:
+            with torch.no_grad():
+                return model[0](torch.ones(4))  # type: ignore[no-any-return]
+
+    def nobody(module: nn.Module) -> nn.Module:
+        raise AssertionError("asked for a copy in a worker")
+
+    with held(model) as ownership:
+        ownership.snapshot = nobody
+        loader = DataLoader(
+            Encoded(), batch_size=2, num_workers=1, multiprocessing_context="fork", timeout=60
+        )
+        assert next(iter(loader)).shape == (2, 8)
 
 
 def test_switching_the_mode_from_elsewhere_is_left_to_the_run() -> None:
@@ -135,14 +271,47 @@ class Reduced(Stateful):
     """Makes itself anew."""
 
     def __reduce__(self) -> Any:
-        return Reduced, ()
+        return type(self), ()
 
 
-@pytest.mark.parametrize("cls", [Stateful, Reduced])
+def make(cls: type[nn.Module]) -> nn.Module:
+    return cls()
+
+
+class Made(Stateful):
+    """Has a function make it."""
+
+    def __reduce__(self) -> Any:
+        return make, (type(self),)
+
+
+class Copied(Stateful):
+    """Copies itself."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__.update(self.__dict__)
+        other.cache = threading.Lock()
+        return other
+
+
+@pytest.mark.parametrize("where", [elsewhere, lambda function: function()])
+@pytest.mark.parametrize("cls", [Stateful, Reduced, Made])
+def test_a_pickle_of_a_live_model_is_of_the_users_class(
+    cls: type[nn.Module], where: Callable[[Callable[[], Any]], Any]
+) -> None:
+    model = cls()
+    with held(model) as ownership, ownership.here():
+        stored = where(lambda: pickle.dumps(model))
+    assert type(pickle.loads(stored)) is cls
+
+
+@pytest.mark.parametrize("cls", [Stateful, Reduced, Made, Copied])
 def test_a_pickle_of_the_users_own_making_is_respected(cls: type[nn.Module]) -> None:
     model = cls()
     with held(model):
-        other = copy.deepcopy(model)
+        other = plain_copy(model)
+        assert type(copy.deepcopy(model).layer) is nn.Linear
     assert type(other) is cls
     assert other.cache is not model.cache
 
@@ -152,7 +321,7 @@ def test_two_live_runs_never_share_parameters() -> None:
     a, b = nn.Sequential(shared), nn.Sequential(nn.ReLU(), shared)
     with held(a, "first"):
         with pytest.raises(ModelError) as raised:
-            Ownership(b, "second", lambda: b).take()
+            Ownership(b, "second", plain_copy).take()
         assert "'first' is training this model" in str(raised.value)
         assert "copy.deepcopy(model)" in str(raised.value)
         assert type(b) is nn.Sequential, "nothing was taken"
@@ -227,6 +396,6 @@ def test_what_cannot_be_taken_is_not_held() -> None:
 
     model = Final()
     with pytest.raises(TypeError, match="no subclasses"):
-        Ownership(model, "digits", lambda: model).take()
+        Ownership(model, "digits", plain_copy).take()
     assert type(model.drop) is nn.Dropout
     check_free(model)

@@ -1,0 +1,172 @@
+"""The class that stands in for a module's own while a run trains it.
+
+On the training thread it behaves as ever. From any other thread a call, a method of the
+user's, ``state_dict``, a copy and a pickle work on a copy of the module as of a step boundary,
+so that they neither see half a step nor disturb training, and ``train`` and ``eval`` are left
+to the run.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FunctionType
+from typing import Any, Protocol
+
+from torch import nn
+
+from nbtrain.engine.draws import as_plain
+
+
+class Guard(Protocol):
+    """Who trains a module: its name, and how others get a copy and are told so."""
+
+    owner: str
+    snapshot: Callable[[nn.Module], nn.Module]
+    notify: Callable[[str], None]
+
+
+class _Local(threading.local):
+    guard: Guard | None = None
+
+
+_here = _Local()
+guards: dict[int, Guard] = {}
+"""Who trains a module, by its id."""
+
+if hasattr(os, "register_at_fork"):
+    # The trainer does not live on in a fork, and nobody would ever answer there.
+    os.register_at_fork(after_in_child=guards.clear)
+
+
+@contextmanager
+def acting_as(guard: Guard | None) -> Iterator[None]:
+    """Within, this thread is the one that trains what ``guard`` guards."""
+    before, _here.guard = _here.guard, guard
+    try:
+        yield
+    finally:
+        _here.guard = before
+
+
+def _other(module: nn.Module) -> Guard | None:
+    """Who trains ``module`` on another thread, if anybody does."""
+    guard = guards.get(id(module))
+    return None if guard is _here.guard else guard
+
+
+_classes: dict[type, type[nn.Module]] = {}
+_originals: dict[type, type[nn.Module]] = {}
+
+
+def guarded(cls: type[nn.Module]) -> type[nn.Module]:
+    """The subclass that stands in for ``cls``. Raises what making a subclass raises."""
+    if cls not in _classes:
+        made = _make(cls)
+        _classes[cls], _originals[made] = made, cls
+    return _classes[cls]
+
+
+def original(cls: type[nn.Module]) -> type[nn.Module]:
+    """The class that ``cls`` stands in for, or ``cls`` itself."""
+    return _originals.get(cls, cls)
+
+
+def _make(cls: Any) -> type[nn.Module]:
+    class Guarded(cls):  # type: ignore[misc]
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            # Made by a method, as a slice of a Sequential is: it is the user's, and ordinary.
+            object.__setattr__(self, "__class__", cls)
+            cls.__init__(self, *args, **kwargs)
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            guard = guards.get(id(self))
+            if guard is None or guard is _here.guard:
+                return super().__call__(*args, **kwargs)
+            guard.notify(
+                f"{guard.owner} is training this model, so the call went to a copy as of the "
+                f"last step: {guard.owner}.model."
+            )
+            return guard.snapshot(self).eval()(*args, **kwargs)
+
+        def train(self, mode: bool = True) -> Any:
+            guard = _other(self)
+            if guard is None:
+                return super().train(mode)
+            guard.notify(
+                f"{guard.owner} is training this model, so .{'train' if mode else 'eval'}() was "
+                f"left to it. Use {guard.owner}.model for a copy of your own."
+            )
+            return self
+
+        def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+            guard = _other(self)
+            if guard is None:
+                return super().state_dict(*args, **kwargs)
+            return guard.snapshot(self).state_dict(*args, **kwargs)
+
+        def __reduce_ex__(self, protocol: Any) -> Any:
+            guard = _other(self)
+            reduce = super().__reduce_ex__
+            if guard is not None:
+                reduce = guard.snapshot(self).__reduce_ex__
+            if cls.__reduce_ex__ is object.__reduce_ex__ and cls.__reduce__ is object.__reduce__:
+                return as_plain(cls, reduce(2)[2])
+            return _without(Guarded, cls, reduce(protocol))
+
+    if hasattr(cls, "__deepcopy__"):
+        Guarded.__deepcopy__ = _copying(cls.__deepcopy__)
+    for name in _methods(cls):
+        setattr(Guarded, name, _elsewhere_on_a_copy(name, getattr(cls, name)))
+    Guarded.__name__, Guarded.__qualname__ = cls.__name__, cls.__qualname__
+    Guarded.__module__, Guarded.__doc__ = cls.__module__, cls.__doc__
+    return Guarded
+
+
+def _methods(cls: type) -> set[str]:
+    """The names of the methods that the user's own classes bring."""
+    users = [base for base in cls.__mro__ if base.__module__.partition(".")[0] != "torch"]
+    names = {
+        name
+        for base in users
+        for name, value in vars(base).items()
+        if isinstance(value, FunctionType) and not name.startswith("_")
+    }
+    names = {n for n in names if n == "forward" or not hasattr(nn.Module, n)}
+    return {n for n in names if isinstance(getattr(cls, n), FunctionType)}
+
+
+def _elsewhere_on_a_copy(name: str, method: Any) -> Any:
+    @functools.wraps(method)
+    def function(self: Any, *args: Any, **kwargs: Any) -> Any:
+        guard = guards.get(id(self))
+        if guard is None or guard is _here.guard:
+            return method(self, *args, **kwargs)
+        guard.notify(
+            f"{guard.owner} is training this model, so .{name}() went to a copy as of the last "
+            f"step, and what it changes there does not reach the run: {guard.owner}.model."
+        )
+        return getattr(guard.snapshot(self).eval(), name)(*args, **kwargs)
+
+    return function
+
+
+def _without(ours: type, cls: type, reduced: Any) -> Any:
+    """What the user's own ``__reduce__`` gave, with their class where it has taken ours."""
+    if not isinstance(reduced, tuple):
+        return reduced
+    function, arguments, *rest = reduced
+    plain = tuple(cls if a is ours else a for a in arguments)
+    return (cls if function is ours else function, plain, *rest)
+
+
+def _copying(method: Any) -> Any:
+    @functools.wraps(method)
+    def function(self: Any, memo: dict[int, Any]) -> Any:
+        guard = _other(self)
+        return method(self if guard is None else guard.snapshot(self), memo)
+
+    return function
