@@ -113,6 +113,7 @@ export interface Horizon {
 
 export interface Notice {
   topic: string;
+  step: number;
   level: 'info' | 'warning';
   text: string;
   button: { label: string; run: string; command: Record<string, unknown> } | null;

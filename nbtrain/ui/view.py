@@ -135,7 +135,13 @@ class View:
 
     def _notices(self) -> list[dict[str, Any]]:
         return [
-            {"topic": n.topic, "level": n.level, "text": n.text, "button": _button(n)}
+            {
+                "topic": n.topic,
+                "step": n.step,
+                "level": n.level,
+                "text": n.text,
+                "button": _button(n),
+            }
             for n in self.history.notices.values()
             if n.text
         ]

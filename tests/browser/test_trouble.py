@@ -37,12 +37,19 @@ def test_numbers_that_fail_pause_the_run(desk: Open, page: Page) -> None:
     notice = panel.root.locator('[data-nbt^="notice-"]')
     expect(notice).to_contain_text("Linear '0'")
     stood = panel.step
+    panel.part("remedy-lr").click()
+    assert panel.answered("lr") == stood
+    assert panel.value("lr") == "1.0e-4"
+    expect(panel.part("remedy-lr")).to_have_count(0)  # once is enough
+    expect(panel.part("remedy-clip_grad_norm")).to_have_text("Clip gradients at 1")
     panel.click("resume")
     panel.expect_step(stood + 1)
     panel.expect_state("paused")
+    expect(panel.part("endless-loss")).to_contain_text(f"since step {panel.step}")
     assert book.history("exploding").step == panel.step
-    panel.click("early-stop")
+    panel.part("remedy-stop").click()
     panel.expect_state("early-stopped")
+    expect(notice).to_have_count(0)
 
     # The same by a learning rate that is far too large.
     run_cell(page, 2)

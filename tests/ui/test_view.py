@@ -232,6 +232,7 @@ def test_a_run_that_took_anothers_place_offers_to_keep_both() -> None:
     }
     assert second == {
         "topic": "memory",
+        "step": 0,
         "level": "warning",
         "text": "Memory is short.",
         "button": None,
