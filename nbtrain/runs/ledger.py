@@ -135,7 +135,7 @@ class Ledger:
         problem = self.folder.journal.error
         if problem != self._storage_problem:
             self._storage_problem = problem
-            self.say("store", f"{problem} The run lives in memory meanwhile." if problem else "")
+            self.say("store", problem or "")
 
 
 def _joined(lines: list[m.Logged]) -> list[m.Logged]:

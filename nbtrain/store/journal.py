@@ -40,11 +40,12 @@ class Journal(ABC):
         self._clock = clock
         self._lock = threading.Lock()
         self._merged: _Block | None = None
+        self._too_long: str | None = None
 
     @property
-    @abstractmethod
     def error(self) -> str | None:
-        """Why the latest events are not on the disk; None while they are."""
+        """Why not all that happened is on the disk; None while it is."""
+        return self._too_long
 
     @abstractmethod
     def read(self) -> Reading:
@@ -84,8 +85,19 @@ class Journal(ABC):
             event, self._merged = self._merged.event(), None
             self._put(event)
 
+    def _put(self, event: m.Event) -> None:
+        line = lines.encode(event)
+        if len(line) > lines.MAX_LINE:
+            said = f"A {type(event).__name__} of {len(line):,} bytes is too long to store"
+            cut = lines.encode_cut(event)
+            if cut is None:
+                self._too_long = f"{said}: it was left out."
+                return
+            line, self._too_long = cut, f"{said}: its longest texts were cut."
+        self._put_line(line, isinstance(event, (m.Stepped, m.Logged)))
+
     @abstractmethod
-    def _put(self, event: m.Event) -> None: ...
+    def _put_line(self, line: bytes, may_drop: bool) -> None: ...
 
 
 class MemoryJournal(Journal):
@@ -95,10 +107,6 @@ class MemoryJournal(Journal):
         super().__init__(clock=clock)
         self._lines = _Waiting()
 
-    @property
-    def error(self) -> str | None:
-        return None
-
     def read(self) -> Reading:
         self.flush()
         report = Reading()
@@ -107,8 +115,8 @@ class MemoryJournal(Journal):
         report.events.extend(events_in(io.BytesIO(stored), report))
         return report
 
-    def _put(self, event: m.Event) -> None:
-        self._lines.add(lines.encode(event), isinstance(event, (m.Stepped, m.Logged)))
+    def _put_line(self, line: bytes, may_drop: bool) -> None:
+        self._lines.add(line, may_drop)
 
 
 class FileJournal(Journal):
@@ -133,7 +141,7 @@ class FileJournal(Journal):
 
     @property
     def error(self) -> str | None:
-        return self._error
+        return self._error or self._too_long
 
     def read(self) -> Reading:
         self.flush()
@@ -154,12 +162,8 @@ class FileJournal(Journal):
         with self._lock:
             self._close()
 
-    def _put(self, event: m.Event) -> None:
-        line = lines.encode(event)
-        if len(line) > lines.MAX_LINE:
-            self._error = f"A {type(event).__name__} of {len(line):,} bytes is too long to store."
-            return
-        self._waiting.add(line, isinstance(event, (m.Stepped, m.Logged)))
+    def _put_line(self, line: bytes, may_drop: bool) -> None:
+        self._waiting.add(line, may_drop)
         if self._error is None or self._clock() >= self._retry_at:
             self._write_waiting()
 
@@ -207,7 +211,9 @@ class FileJournal(Journal):
             try:
                 os.close(descriptor)
             except OSError as error:  # a network disk tells of a failed write when closed
-                self._error = f"{self.path} cannot be written ({reason(error)})."
+                self._error = (
+                    f"{self.path} cannot be written ({reason(error)}): the run lives in memory."
+                )
 
 
 def _end_last_line(descriptor: int) -> bytes:

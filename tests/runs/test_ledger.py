@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
+from nbtrain import options
 from nbtrain.errors import CommandRejected
+from nbtrain.runs.train import launch
 from nbtrain.store.catalog import Store
+from tests.engine.harness import classes, network
 from tests.runs.harness import PATIENCE, Gate, begin, done, until
 
 
@@ -97,3 +100,18 @@ def test_markup_in_names_stays_text() -> None:
     run = done(metrics={name: lambda o, t: 1.0})
     assert name in run.history.names
     assert f"val_{name}" in run.history.names
+
+
+def test_a_cell_too_long_to_store_is_told(store: Path) -> None:
+    namespace = {"model": network(), "data": classes(40)}
+    settings = {**options.defaults(), "epochs": 1, "panel": False}
+    source = "model = data = 1  # " + "x" * (9 * 2**20)
+    run = launch(namespace, settings, (), "cell", source=source)
+    run.wait(PATIENCE)
+    assert "A Created of" in run.history.notices["store"].text
+    assert run.spec.source == source
+    stored = Store.locate().find("cell").history()
+    assert stored.problems == ()
+    assert stored.state == "finished"
+    assert stored.spec is not None
+    assert stored.spec.source.endswith("left out)")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from nbtrain import messages as m
+from nbtrain.spec import Spec
 from nbtrain.store import journal as journals
 from nbtrain.store import lines
 from nbtrain.store.journal import FileJournal, Journal, MemoryJournal
@@ -102,6 +103,39 @@ def test_a_long_line_of_the_log_is_cut_and_says_so(journal: Journal) -> None:
     assert len(event.text) == lines.MAX_TEXT
     assert event.text.endswith("left out)")
     assert lines.shorten(event) is event
+
+
+@pytest.mark.parametrize(
+    ("source", "context"),
+    [("x" * (lines.MAX_LINE + 1), ()), ("é" * 2_000_000, ()), ("y", ("z" * 100_000,) * 300)],
+)
+def test_a_line_that_would_be_too_long_is_cut_and_says_so(
+    journal: Journal, source: str, context: tuple[str, ...]
+) -> None:
+    spec = Spec(name="digits", options={}, source=source, context=context)
+    journal.append(m.Created(run=RUN, name="digits", number=1, spec=spec.to_json()))
+    journal.append(stepped(1, 5))
+    report = journal.read()
+    assert report.problems == []
+    event = report.events[0]
+    assert isinstance(event, m.Created)
+    again = Spec.from_json(event.spec)
+    texts = (again.source, *again.context)
+    assert len(texts) == 1 + len(context)
+    assert texts[-1].startswith((context[-1] if context else source)[:100])
+    assert texts[-1].endswith("left out)")
+    assert journal.error is not None
+    assert "A Created of" in journal.error
+    assert "longest texts were cut" in journal.error
+
+
+def test_what_cannot_be_cut_is_left_out_and_says_so(journal: Journal) -> None:
+    journal.append(created())
+    name = "m" * (lines.MAX_LINE + 1)
+    journal.append(m.Validated(run=RUN, metrics={name: 1.0}, samples=1, epoch=1, best=True))
+    journal.append(finished())
+    assert [type(e) for e in journal.read().events] == [m.Created, m.Finished]
+    assert "A Validated of" in (journal.error or "")
 
 
 def test_too_many_unwritten_lines_cost_old_metrics_only(
