@@ -126,10 +126,16 @@ class Commands:
         t = self.training
         if t.task.attended:
             notice = (
-                f"{text} The weights are those of the step before. Change something, then resume."
+                f"{text} The weights are those of the step before. Change something, then resume"
             )
+            if t.best is None:
+                notice += "."
+            else:
+                notice += (
+                    f"; or stop early, which brings back the best weights, of step {t.best.step:,}."
+                )
             self.control.emit(
-                m.Noticed(topic="not-finite", text=notice, level="warning", **self.training.place)
+                m.Noticed(topic="not-finite", text=notice, level="warning", **t.place)
             )
             self.pause()
         else:

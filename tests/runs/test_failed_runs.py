@@ -115,6 +115,26 @@ def test_a_loss_that_is_no_number_pauses_where_somebody_does() -> None:
     until(run, lambda: run.state == "paused")
     assert "not-finite" in run.history.notices
     assert run.history.step == 3
+    assert run.history.notices["not-finite"].text.endswith("Change something, then resume.")
     run.set(lr=1e-4)
     run.resume()
     assert run.wait(PATIENCE).state == "completed"
+
+
+def test_the_best_weights_come_back_where_the_numbers_fail() -> None:
+    class Later(Gate):
+        def __call__(self, model: nn.Module, batch: Any) -> Tensor:
+            if self.calls == 5 and torch.is_grad_enabled():
+                with torch.no_grad():
+                    model[0].weight.fill_(1e38)
+            return super().__call__(model, batch)
+
+    run = begin(training_step=Later(), panel=True)
+    until(run, lambda: run.state == "paused")
+    best = run.history.best
+    assert best is not None
+    text = run.history.notices["not-finite"].text
+    assert f"or stop early, which brings back the best weights, of step {best.step}." in text
+    run.stop()
+    assert run.wait(PATIENCE).history.restored == best.step
+    assert run.model[0].weight.abs().max() < 10
