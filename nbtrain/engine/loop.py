@@ -56,6 +56,7 @@ class Loop:
         draws, finite, scaler, buffers = t.draws, t.finite, t.scaler, self._buffers
         update, clear = update_of(optimizer), clearing(optimizer, task.model.parameters())
         trial = first = p.step
+        t.flags.hold()
         t.tick()
         self.point(control.decide(p.step))
         while t.request.stop is None and not t.complete:
@@ -233,6 +234,8 @@ class Loop:
         if block is not None:
             self.control.emit(block)
             self._buffers.keep()
+        if text := t.flags.changed(p.step):
+            self.control.emit(Noticed(topic="flags", text=text, level="warning", **t.place))
 
     # ── at the end of an epoch ────────────────────────────────────────────────────────
 

@@ -16,6 +16,7 @@ from nbtrain.engine import losses, optimizers
 from nbtrain.engine.control import Control
 from nbtrain.engine.draws import Draws
 from nbtrain.engine.early import EarlyStopping, Weights, better_of
+from nbtrain.engine.flags import Flags
 from nbtrain.engine.knobs import Knobs
 from nbtrain.engine.recorder import Recorder
 from nbtrain.engine.regularize import FiniteCheck, Overflows
@@ -71,6 +72,7 @@ class Training:
         self.progress = Progress()
         self.request = Request()
         self.draws = Draws(task.seed)
+        self.flags = Flags(device)
         self.rebatch = False
         self.total_steps: int | None = None
         self.best: Weights | None = None
