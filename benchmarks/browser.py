@@ -105,8 +105,8 @@ def show(size: int, frames: int, folder: str) -> None:
     """Show the panel of a run of ``size`` steps; each time the benchmark says go, let it train
     for ``frames`` frames."""
     from benchmarks.histories import Growing
+    from nbtrain.ui import writer
     from nbtrain.ui.panel import Panel
-    from nbtrain.ui.writer import writer
 
     growing, place = Growing(size), Path(folder)
     panel = Panel(growing.history, lambda command: None)
@@ -118,7 +118,7 @@ def show(size: int, frames: int, folder: str) -> None:
             for _ in range(frames):
                 growing.frame()
                 writer.wake()
-                time.sleep(writer.frame * 1.05)
+                time.sleep(writer.FRAME * 1.05)
             writer.flush()
             (place / f"done-{turn}").touch()
 

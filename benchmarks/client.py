@@ -47,7 +47,7 @@ class Client:
         """What arrived since the last call: ``frames``, ``bytes``, and ``gaps`` in the
         numbers of a panel's messages. Not while a panel is drawn."""
         self._socket.send_multipart([b"totals"])
-        if not self._socket.poll(WAIT_SECONDS * 1000):
+        if not self._socket.poll(int(WAIT_SECONDS * 1000)):
             raise TimeoutError("The client process does not answer.")
         totals: dict[str, int] = json.loads(self._socket.recv())
         return totals

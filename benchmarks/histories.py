@@ -26,9 +26,8 @@ class Growing:
         settings = {**options.defaults(), "epochs": 2000}
         spec = Spec(name="digits", options=settings, source="model = …")
         knobs = {knob.name: settings[knob.name] for knob in options.KNOBS}
-        place = {"run": RUN}
         self.history.apply(m.Created(name="digits", number=1, spec=spec.to_json(), run=RUN))
-        self.history.apply(m.Starting(device="cpu", device_name="A processor", **place))
+        self.history.apply(m.Starting(device="cpu", device_name="A processor", run=RUN))
         self.history.apply(
             m.Started(
                 run=RUN,

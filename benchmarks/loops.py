@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -22,8 +23,8 @@ from nbtrain.engine.task import bind
 from nbtrain.engine.training import Training
 from nbtrain.runs import registry
 from nbtrain.runs.train import train
+from nbtrain.ui import writer
 from nbtrain.ui.panel import Panel
-from nbtrain.ui.writer import writer
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -135,7 +136,7 @@ def null(work: Workload) -> Trained:
     training = Training(
         "null", bind("null", left, settings, frozenset(given)), CPU, frozenset(given)
     )
-    ownership = Ownership(model, "null", lambda: plain_copy(model))
+    ownership = Ownership(model, "null", plain_copy)
     ownership.take()
     clock = Clock()
 
@@ -159,7 +160,7 @@ def nbtrain(work: Workload) -> Trained:
     every frame. The run waits before its first step until the panel has drawn its figures,
     which it does once (see ``open_ms`` of the ``panel`` benchmark)."""
     gate, clock = threading.Event(), Clock()
-    registry.trainer(CPU).submit("gate", lambda: gate.wait(WAIT_SECONDS) and None)
+    registry.trainer(CPU).submit("gate", partial(_wait, gate))
     model = work.model()
     run = train(
         model,
@@ -174,12 +175,13 @@ def nbtrain(work: Workload) -> Trained:
     )
     paused = threading.Event()
     panel = Panel(run.history, run.send)
-    panel.draw = clock.counting(panel.draw)  # type: ignore[method-assign]
+    for drawn in (panel, panel._pictures):
+        drawn.draw = clock.counting(drawn.draw)  # type: ignore[method-assign]
     inbox = run._execution.inbox
     inbox.emit = clock.counting(inbox.emit)
 
     def changed() -> None:
-        writer.wake()
+        writer.wake()  # frames and pictures
         if run.history.state == "paused":
             paused.set()
         elif run.history.step == work.steps and not clock.seconds:
@@ -196,9 +198,14 @@ def nbtrain(work: Workload) -> Trained:
     run.wait(WAIT_SECONDS)
     unsubscribe()
     writer.flush()
-    writer.remove(panel)
+    writer.writer.remove(panel)
+    writer.painter.remove(panel._pictures)
     panel.widget.close()
     return Trained(model, clock)
+
+
+def _wait(gate: threading.Event) -> None:
+    gate.wait(WAIT_SECONDS)
 
 
 OURS: dict[str, Method] = {"plain": plain, "limit": limit, "null": null, "nbtrain": nbtrain}

@@ -196,7 +196,8 @@ _PACKAGES = {
 
 def installed() -> dict[str, Method]:
     """The rows of the libraries that are installed."""
-    found = {m.__name__: m for package, m in _PACKAGES.items() if find_spec(package) is not None}
+    packages = [package for package in _PACKAGES if find_spec(package) is not None]
+    found: dict[str, Method] = {_PACKAGES[p].__name__: _PACKAGES[p] for p in packages}
     if found:
         _quieten()
     return found

@@ -180,7 +180,9 @@ class CharacterModel(nn.Module):
         self.head = nn.Linear(width, letters)
 
     def forward(self, numbers: Tensor) -> Tensor:
-        return self.head(self.norm(self.blocks(self.letters(numbers) + self.places)))
+        known = self.letters(numbers) + self.places
+        told: Tensor = self.head(self.norm(self.blocks(known)))
+        return told
 
 
 class Block(nn.Module):
@@ -202,7 +204,8 @@ class Block(nn.Module):
         query, key, value = parts.permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
         x = x + self.project(mixed.transpose(1, 2).reshape(batch, length, width))
-        return x + self.think(self.norms[1](x))
+        thought: Tensor = self.think(self.norms[1](x))
+        return x + thought
 
 
 ALL: dict[str, Callable[[], Workload]] = {"mlp": mlp, "cnn": cnn, "gpt": gpt}
