@@ -17,7 +17,7 @@ class TorchDraws(TorchDispatchMode):
     """
 
     def __init__(self, generator: torch.Generator) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        TorchDispatchMode.__init__(self)
         self.generator = generator
 
     def __torch_dispatch__(

@@ -293,7 +293,7 @@ class Reroute(TorchDispatchMode):
     """Passes the run's generator to every operator that draws and was given none."""
 
     def __init__(self, draws: Draws) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        TorchDispatchMode.__init__(self)
         self.draws = draws
 
     def __torch_dispatch__(

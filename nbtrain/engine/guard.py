@@ -76,7 +76,7 @@ def original(cls: type[nn.Module]) -> type[nn.Module]:
 
 
 def _make(cls: Any) -> type[nn.Module]:
-    class Guarded(cls):  # type: ignore[misc]
+    class Guarded(cls):  # type: ignore[misc]  # a base that is known only when it runs
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             # Made by a method, as a slice of a Sequential is: it is the user's, and ordinary.
             object.__setattr__(self, "__class__", cls)

@@ -36,7 +36,8 @@ class Knobs:
         self.values["lr"] = training.schedule.lr
         self.values["momentum"] = optimizers.momentum_of(training.optimizer)
         self.values["weight_decay"] = optimizers.weight_decay_of(training.optimizer)
-        self.values["label_smoothing"] = self._smoothing()
+        loss = training.task.loss
+        self.values["label_smoothing"] = loss.smoothing if loss is not None else 0.0
         if training.task.data.train.batch_size and "batch_size" not in training.typed:
             self.values["batch_size"] = training.task.data.train.batch_size
         self._decay_shares = optimizers.decay_shares(training.optimizer)
@@ -48,10 +49,6 @@ class Knobs:
         self.values["dropout"] = self.dropout.value
         for layer, rate in self.dropout.rates.items():
             self.values[f"dropout.{layer}"] = rate
-
-    def _smoothing(self) -> float:
-        loss = self.training.task.loss
-        return float(loss.function.label_smoothing) if loss and loss.smooths else 0.0  # type: ignore[attr-defined]
 
     @property
     def unsupported(self) -> dict[str, str]:
@@ -179,7 +176,7 @@ class Knobs:
     def _set_label_smoothing(self, value: float) -> str | None:
         loss = self.training.task.loss
         assert loss is not None
-        loss.function.label_smoothing = value  # type: ignore[attr-defined]
+        loss.smooth(value)
         return None
 
     def _set_early_stop(self, value: str | None) -> str | None:

@@ -62,6 +62,17 @@ class Loss:
         """Whether the loss knows label smoothing."""
         return isinstance(self.function, nn.CrossEntropyLoss)
 
+    @property
+    def smoothing(self) -> float:
+        """How much of a label is spread over all classes."""
+        function = self.function
+        return float(function.label_smoothing) if isinstance(function, nn.CrossEntropyLoss) else 0.0
+
+    def smooth(self, amount: float) -> None:
+        """Set it, where the loss `smooths`."""
+        assert isinstance(self.function, nn.CrossEntropyLoss)
+        self.function.label_smoothing = amount
+
     def __call__(self, outputs: Any, targets: Any) -> Tensor:
         if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor) and self.torchs_own):
             return self.function(outputs, targets)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nbtrain.errors import ModelError
@@ -191,3 +191,8 @@ def skips_by_flag(optimizer: Optimizer) -> bool:
     return bool(getattr(optimizer, "_step_supports_amp_scaling", False)) and all(
         group.get("fused") for group in optimizer.param_groups
     )
+
+
+def skip_by_flag(optimizer: Any, found: Tensor) -> None:
+    """Have ``optimizer`` skip its updates while ``found`` is 1, as `GradScaler` has it do."""
+    optimizer.found_inf = found

@@ -136,7 +136,7 @@ class Schedule:
             return
         self._step = step
         if self.scheduler is not None:
-            self._advance()
+            self._advance(self.scheduler)
         self._write()
 
     def after_epoch(self, metric: float | None) -> None:
@@ -144,7 +144,7 @@ class Schedule:
         if self.every != "epoch" or self.scheduler is None:
             return
         if not isinstance(self.scheduler, ReduceLROnPlateau):
-            self._advance()
+            self._advance(self.scheduler)
         elif metric is not None:
             self.scheduler.step(metric)
         self._write()
@@ -186,15 +186,14 @@ class Schedule:
         first, last, done = self._span
         return min(1.0, done + (1 - done) * (step - first) / (last - first))
 
-    def _advance(self) -> None:
-        scheduler = self.scheduler
+    def _advance(self, scheduler: LRScheduler) -> None:
         total = getattr(scheduler, "total_steps", None)
-        if total is not None and scheduler is not None and scheduler.last_epoch + 1 >= total:
+        if total is not None and scheduler.last_epoch + 1 >= total:
             return  # one-cycle raises past its end; it stays at its last rate
         with warnings.catch_warnings():
             # The shadow's step() is never called, which PyTorch warns of.
             warnings.filterwarnings("ignore", message=".*optimizer.step().*")
-            scheduler.step()  # type: ignore[union-attr, call-arg]
+            scheduler.step()
 
     def _nominal(self) -> list[float]:
         rates = [float(group["lr"]) for group in self._shadow.param_groups]
@@ -269,10 +268,7 @@ def _shadow(optimizer: Optimizer) -> Optimizer:
 
 
 class _Shadow(Optimizer):
-    """Holds learning rates, and updates nothing."""
-
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        return None
+    """Holds learning rates, and never steps."""
 
 
 def _point_at(scheduler: Any, shadow: Optimizer) -> None:

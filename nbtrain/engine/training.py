@@ -96,7 +96,7 @@ class Training:
         if isinstance(task.loss, losses.Loss) and isinstance(task.loss.function, nn.Module):
             task.loss.function.to(self.device)
             if options["label_smoothing"]:
-                task.loss.function.label_smoothing = options["label_smoothing"]
+                task.loss.smooth(options["label_smoothing"])
         if not task.model.training:
             task.model.train()
         self.optimizer = self._optimizer()
@@ -127,7 +127,7 @@ class Training:
         self.on_cpu = self.device.type == "cpu"
         self.by_flag = not self.on_cpu and optimizers.skips_by_flag(self.optimizer)
         if self.by_flag:
-            self.optimizer.found_inf = self.finite.found  # type: ignore[attr-defined]
+            optimizers.skip_by_flag(self.optimizer, self.finite.found)
         self.scaler = (
             torch.amp.GradScaler(self.device.type) if options["precision"] == "fp16" else None
         )
