@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Subset, default_collate, get_worker_info
 
 from nbtrain.data.batches import NOT_YET, Notes
+from nbtrain.data.byname import listening
 from nbtrain.data.order import generator
 from nbtrain.data.randomness import OwnRandomness, seed_here
 from nbtrain.data.tree import move, transform
@@ -127,7 +128,7 @@ class Fetch:
         notes: hears where workers cannot start.
         conform: what to do to each batch before it is moved, or None.
         draws: making a sample draws from torch.
-        shared: making a sample draws from `random` or NumPy.
+        swap: it draws from `random` or NumPy past their functions. See `OwnRandomness`.
     """
 
     def __init__(
@@ -139,11 +140,11 @@ class Fetch:
         notes: Notes | None = None,
         conform: Callable[[Any], Any] | None = None,
         draws: bool = False,
-        shared: bool = True,
+        swap: bool = False,
     ) -> None:
         self.dataset = dataset
         self._draws = draws
-        self._shared = shared
+        self._swap = swap
         self.collate = collate
         self._workers = workers or Workers()
         self._notes = notes if notes is not None else Notes()
@@ -176,19 +177,20 @@ class Fetch:
         self._pass += 1
         if self._workers.num_workers and (yield from self._from_workers(tickets, patience)):
             return
-        drawn = OwnRandomness(0, keep=False, torch_too=self._draws, shared=self._shared)
+        drawn = OwnRandomness(0, keep=False, torch_too=self._draws, swap=self._swap)
         singly = one_by_one(self.dataset)
-        for ticket in tickets():
-            drawn.seed(ticket.seed)
-            samples: Any = []
-            with drawn:
-                if singly:
-                    made = (self.dataset[index] for index in ticket)
-                    yield from gather(samples, made, drawn, patience)
-                else:
-                    samples = take(self.dataset, ticket)
-                batch = self.collate(samples)
-            yield self._finish(batch, pin=True), len(ticket)
+        with listening():
+            for ticket in tickets():
+                drawn.seed(ticket.seed)
+                samples: Any = []
+                with drawn:
+                    if singly:
+                        made = (self.dataset[index] for index in ticket)
+                        yield from gather(samples, made, drawn, patience)
+                    else:
+                        samples = take(self.dataset, ticket)
+                    batch = self.collate(samples)
+                yield self._finish(batch, pin=True), len(ticket)
 
     def _from_workers(
         self, tickets: Callable[[], Iterator[Ticket]], patience: float | None

@@ -88,6 +88,7 @@ class Replayed:
         fixed: why the batch size cannot change.
         samples: in an epoch, where that is known.
         batch_size: the samples of a usual batch, where that is known.
+        swap: the sampler draws past the functions of `random` and NumPy.
     """
 
     def __init__(
@@ -99,10 +100,12 @@ class Replayed:
         fixed: str,
         samples: int | None = None,
         batch_size: int | None = None,
+        swap: bool = False,
     ) -> None:
         self._fetch = fetch
         self._sampler = sampler
         self._seed = seed
+        self._swap = swap
         self.fixed: str | None = fixed
         self.samples = samples
         self.batch_size = batch_size
@@ -118,7 +121,7 @@ class Replayed:
 
         def tickets() -> Iterator[Ticket]:
             place = 0
-            for indices in replay(self._sampler, self._seed, epoch):
+            for indices in replay(self._sampler, self._seed, epoch, swap=self._swap):
                 batch = list(indices) if isinstance(indices, (list, tuple, Tensor)) else [indices]
                 begin, place = place, place + len(batch)
                 if place > start:
@@ -137,18 +140,18 @@ class Replayed:
         self._fetch.close()
 
 
-def replay(sampler: Any, seed: int, epoch: int) -> Iterator[Any]:
+def replay(sampler: Any, seed: int, epoch: int, *, swap: bool = False) -> Iterator[Any]:
     """What a user's sampler gives in ``epoch``, as a function of ``seed`` and ``epoch``.
 
     A copy of the sampler is run, whole if it has a length. Every ``generator`` in it is the
-    run's; what it draws from torch, `random` and `numpy.random` is the run's too.
-    ``set_epoch`` is called where it has one.
+    run's; what it draws from torch, `random` and `numpy.random` is the run's too. See
+    `OwnRandomness` for ``swap``. ``set_epoch`` is called where it has one.
     """
     ours = generator(seed, "order", epoch)
     own = with_generator(sampler, ours)
     if callable(getattr(own, "set_epoch", None)):
         own.set_epoch(epoch)
-    drawn = OwnRandomness(mix(seed, "order", epoch), torch_too=True)
+    drawn = OwnRandomness(mix(seed, "order", epoch), torch_too=True, swap=swap)
     if hasattr(own, "__len__"):
         with drawn:
             every = list(own)
@@ -182,9 +185,10 @@ def with_generator(sampler: Any, ours: torch.Generator) -> Any:
 class Custom:
     """The order of a user's own sampler of known length."""
 
-    def __init__(self, sampler: Any, seed: int) -> None:
+    def __init__(self, sampler: Any, seed: int, *, swap: bool = False) -> None:
         self._sampler = sampler
         self._seed = seed
+        self._swap = swap
 
     @property
     def length(self) -> int:
@@ -192,4 +196,4 @@ class Custom:
 
     def indices(self, epoch: int) -> Any:
         """The sampler's indices, whatever the dataset takes for them."""
-        return list(replay(self._sampler, self._seed, epoch))
+        return list(replay(self._sampler, self._seed, epoch, swap=self._swap))

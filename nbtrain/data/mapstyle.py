@@ -68,7 +68,7 @@ def loader(value: DataLoader[Any], name: str, context: Context) -> Source:
     workers = Workers.of(value)
     if type(sampler) is BatchSampler and hasattr(sampler.sampler, "__len__"):
         return _ordered(value.dataset, sampler, collate, workers, name, context)
-    with looking("sampler"):
+    with looking("sampler") as look:
         first = list(next(iter(replay(sampler, context.seed, 0)), []))
         counted = hasattr(sampler, "__len__") and len(sampler) <= _COUNTED
         samples = sum(map(len, replay(sampler, context.seed, 0))) if counted else None
@@ -84,6 +84,7 @@ def loader(value: DataLoader[Any], name: str, context: Context) -> Source:
             fixed=fixed,
             samples=samples,
             batch_size=len(first),
+            swap=look.past,
         )
 
     return mapped(
@@ -110,9 +111,9 @@ def _ordered(
     """The loader rebuilt around an order of our own."""
     sampler: Any = batches.sampler
 
-    def ordered(training: bool) -> Order | Custom:
+    def ordered(training: bool, swap: bool = False) -> Order | Custom:
         seed = _seed(context, training)
-        return known_order(sampler, seed, shuffle=training) or Custom(sampler, seed)
+        return known_order(sampler, seed, shuffle=training) or Custom(sampler, seed, swap=swap)
 
     order = ordered(True)
     if name != "val_data" and isinstance(order, InOrder):
@@ -135,13 +136,13 @@ def _ordered(
     def make(fetch: Fetch, rows: Tensor | None, training: bool) -> Batches:
         return Mapped(
             fetch,
-            ordered(training),
+            ordered(training, look.past),
             _seed(context, training),
             batch_size=batches.batch_size,
             drop_last=batches.drop_last,
         )
 
-    with looking("sampler"):
+    with looking("sampler") as look:
         keys = order.indices(0)
     keys = keys.tolist() if isinstance(keys, Tensor) else keys
     return mapped(
@@ -216,6 +217,7 @@ def mapped(
         samples_seen = take(data, chosen)
         many = _collated(samples_seen, collate, name)
         example = _collated(samples_seen[:2], collate, name)
+    look.tell(name, context.notes)
     if isinstance(example, Mapping) and label is None:
         label = find_label(example)
     conform = conforming(example, label, context.dtype, context.notes)
@@ -239,7 +241,7 @@ def mapped(
             notes=context.notes,
             conform=conform,
             draws=look.draws,
-            shared=look.shared,
+            swap=look.past,
         )
         if make is not None:
             return make(fetch, rows, training)

@@ -6,13 +6,15 @@ import pickle
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
 import torch
 
+from nbtrain.data import byname
+from nbtrain.data.batches import Notes
 from nbtrain.data.order import mix
 from nbtrain.data.routing import TorchDraws
 
@@ -65,50 +67,59 @@ def _acquire() -> None:
 class OwnRandomness(AbstractContextManager[None]):
     """`random` and `numpy.random` with a state of their own inside the block.
 
-    Entered around each fetch of samples on the trainer thread. Going in puts our state in
-    the place of the user's, coming out puts the user's back; about 80 µs together, nearly
-    all of it NumPy's. With ``keep`` the next time goes on where this one ended, else it is
-    seeded first by `seed`. Both generators belong to the whole process, so what
-    another thread draws meanwhile comes from ours and is lost: a cell that draws while a
-    fetch is under way gets numbers that are random but not those of its seed. Torch's
-    generator stays in its place; with ``torch_too`` what this thread draws from it comes
-    from one of ours, which disturbs no other thread. Without ``shared``, for samples that
-    draw from neither `random` nor NumPy, both stay the user's.
+    Entered around each fetch of samples on the trainer thread; some 10 µs. What this thread
+    draws by the functions of the two modules comes from generators of ours, which disturbs
+    no other thread; with ``torch_too`` also what it draws from torch. It begins at ``seed``,
+    and anew after each call of `seed`.
+
+    With ``swap``, for samples drawn past those functions, our states take the place of the
+    user's meanwhile; about 80 µs, nearly all of it NumPy's. Both generators belong to the
+    whole process, so what another thread draws meanwhile comes from ours and is lost: a cell
+    that draws while such a fetch is under way gets numbers that are random but not those of
+    its seed. With ``keep`` the next time goes on where this one ended.
     """
 
     def __init__(
-        self, seed: int, *, keep: bool = True, torch_too: bool = False, shared: bool = True
+        self, seed: int, *, keep: bool = True, torch_too: bool = False, swap: bool = False
     ) -> None:
         self._seed: int | None = seed
-        self._shared = shared
+        self._swap = swap
         self._keep = keep
         self._routing = TorchDraws(torch.Generator()) if torch_too else None
+        self._generators = byname.Generators()
+        self._inside = ExitStack()
         self._ours: tuple[Any, Any] = (None, None)
-        self._theirs: tuple[Any, Any] = (None, None)
 
     def seed(self, seed: int) -> None:
         """Begin anew from ``seed`` when next entered."""
         self._seed = seed
 
     def __enter__(self) -> None:
-        if not self._shared:
+        seed, self._seed = self._seed, None
+        if seed is not None and self._routing is not None:
+            self._routing.generator.manual_seed(seed)
+        with ExitStack() as inside:
+            if self._swap:
+                _acquire()
+                inside.callback(_swap.release)
+                inside.callback(_put, _states())
+                if seed is None:
+                    _put(self._ours)
+                else:
+                    seed_here(seed)
+                if self._keep:
+                    inside.callback(self._remember)
+            else:
+                if seed is not None:
+                    self._generators.seed(seed)
+                inside.enter_context(byname.listening())
+                inside.callback(byname.use, byname.use(self._generators))
             if self._routing is not None:
-                if self._seed is not None:
-                    self._routing.generator.manual_seed(self._seed)
-                self._routing.__enter__()  # type: ignore[no-untyped-call]
-            self._seed = None
-            return
-        _acquire()
-        self._theirs = _states()
-        if self._seed is None:
-            _put(self._ours)
-        else:
-            seed_here(self._seed)
-            if self._routing is not None:
-                self._routing.generator.manual_seed(self._seed)
-            self._seed = None
-        if self._routing is not None:
-            self._routing.__enter__()  # type: ignore[no-untyped-call]
+                inside.enter_context(self._routing)
+            self._inside = inside.pop_all()
+
+    def _remember(self) -> None:
+        self._ours = _states()
 
     def __exit__(
         self,
@@ -116,33 +127,35 @@ class OwnRandomness(AbstractContextManager[None]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._routing is not None:
-            self._routing.__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
-        if not self._shared:
-            return
-        if self._keep:
-            self._ours = _states()
-        _put(self._theirs)
-        _swap.release()
+        self._inside.close()
 
     @contextmanager
     def outside(self) -> Iterator[None]:
         """Within our own block, give the user's state back for a while."""
-        keep, self._keep = self._keep, True
-        self.__exit__(None, None, None)
+        if self._swap:
+            self._remember()
+        self._inside.close()
         try:
             yield
         finally:
             self.__enter__()
-            self._keep = keep
 
 
 class Look:
-    """What a look at samples found: whether making them ``draws`` from torch, and whether
-    from the generators ``shared`` by the whole process, `random` and NumPy."""
+    """What a look at samples found: whether making them ``draws`` from torch, and whether it
+    draws from the generators of `random` and NumPy ``past`` the functions of those modules."""
 
     draws = False
-    shared = True
+    past = False
+
+    def tell(self, where: str, notes: Notes) -> None:
+        """Say what follows from it for other cells."""
+        if self.past:
+            notes.add(
+                f"Samples of {where} are drawn from Python's or NumPy's global generator by other "
+                "functions than those of random and numpy.random themselves. What other cells "
+                "draw from it while a batch is made is random, but not from their own seed."
+            )
 
 
 @contextmanager
@@ -158,10 +171,11 @@ def looking(*place: int | str) -> Iterator[Look]:
     begin = torch.default_generator.get_state()
     look = Look()
     try:
-        with OwnRandomness(seed):
+        with OwnRandomness(seed, swap=True):
             first = _states()
-            yield look
-            look.shared = not _equal(_states(), first)
+            with OwnRandomness(seed):
+                yield look
+            look.past = not _equal(_states(), first)
     finally:
         look.draws = not torch.equal(torch.default_generator.get_state(), begin)
         torch.default_generator.set_state(state)

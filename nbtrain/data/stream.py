@@ -15,7 +15,7 @@ from nbtrain.data.batches import NOT_YET
 from nbtrain.data.fetch import Finish, WorkerStart
 from nbtrain.data.loaders import with_generator
 from nbtrain.data.order import generator, mix
-from nbtrain.data.randomness import OwnRandomness
+from nbtrain.data.randomness import Look, OwnRandomness
 from nbtrain.data.tree import size
 from nbtrain.data.waiting import END, Ahead, gather, no_interrupts
 from nbtrain.errors import DataError
@@ -28,26 +28,29 @@ class _Reading:
     """Where reading has got to, so that a new call there goes on instead of beginning anew.
 
     ``drawn`` holds the run's randomness around each read, where samples are made ``here``
-    and not in workers; ``draws`` says that they draw from torch too. ``ready`` are samples
-    that were read and are in no batch yet.
+    and not in workers; ``look`` is what was found out about their draws. ``ready`` are
+    samples that were read and are in no batch yet.
     """
 
-    def __init__(self, seed: int, draws: bool, here: bool = True) -> None:
+    def __init__(self, seed: int, look: Look, here: bool = True) -> None:
         self._seed = seed
         self._here = here
-        self._draws = draws
+        self._look = look
         self.epoch = -1
         self.place = 0
         self.items: Iterator[Any] = iter(())
         self.ready: list[Any] = []
         self.passes = 0
-        self.drawn = OwnRandomness(seed, torch_too=draws)
+        self.drawn = self._own(seed)
+
+    def _own(self, seed: int) -> OwnRandomness:
+        return OwnRandomness(seed, torch_too=self._look.draws, swap=self._look.past)
 
     def anew(self) -> _Reading:
-        return _Reading(self._seed, self._draws, self._here)
+        return _Reading(self._seed, self._look, self._here)
 
     def begin(self, epoch: int, open_items: Callable[[], Iterator[Any]]) -> None:
-        self.drawn = OwnRandomness(mix(self._seed, "stream", epoch), torch_too=self._draws)
+        self.drawn = self._own(mix(self._seed, "stream", epoch))
         self.epoch, self.place, self.ready = epoch, 0, []
         with self.within():
             self.items = open_items()
@@ -91,7 +94,7 @@ class Stream:
         seed: of the run.
         collate: makes a batch of a list of samples.
         first: samples already read from a stream that can be read only once.
-        draws: making a sample draws from torch.
+        look: what was found out about the draws of making samples.
     """
 
     samples: int | None = None
@@ -107,14 +110,14 @@ class Stream:
         drop_last: bool = False,
         first: list[Any] | None = None,
         conform: Callable[[Any], Any] | None = None,
-        draws: bool = False,
+        look: Look,
     ) -> None:
         self._dataset = dataset
         self._collate = collate
         self._drop_last = drop_last
         self._first = first
         self._finish = Finish(conform)
-        self._reading = _Reading(seed, draws)
+        self._reading = _Reading(seed, look)
         self.batch_size = batch_size
 
     def to(self, device: torch.device) -> None:
@@ -179,7 +182,7 @@ class Iterated:
         loader: a `DataLoader`, or another object to iterate over batches again and again.
         seed: of the run.
         fixed: why the batch size cannot change.
-        draws: making a batch draws from torch.
+        look: what was found out about the draws of making batches.
     """
 
     samples: int | None = None
@@ -191,13 +194,13 @@ class Iterated:
         *,
         fixed: str,
         conform: Callable[[Any], Any] | None = None,
-        draws: bool = False,
+        look: Look,
     ) -> None:
         self._loader = loader
         self._ahead: Ahead | None = None
         self._seed = seed
         self._finish = Finish(conform)
-        self._reading = _Reading(seed, draws, here=not getattr(loader, "num_workers", 0))
+        self._reading = _Reading(seed, look, here=not getattr(loader, "num_workers", 0))
         self.fixed: str | None = fixed
         batch_size = getattr(loader, "batch_size", None)
         self.batch_size: int | None = batch_size if isinstance(batch_size, int) else None

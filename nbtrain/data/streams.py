@@ -47,6 +47,7 @@ def stream(
                 f"The stream in {name} gave no samples. Check what its __iter__ yields."
             )
         example = collate(first)
+    look.tell(name, context.notes)
     if once:
         context.notes.add(f"The stream in {name} can be read only once: it is good for one epoch.")
 
@@ -59,7 +60,7 @@ def stream(
             drop_last=drop_last,
             first=first if once else None,
             conform=conform,
-            draws=look.draws,
+            look=look,
         )
 
     return _source(value, example, label, _UNSPLIT, make, context)
@@ -95,10 +96,11 @@ def iterated(value: Any, reason: str, whole: str, name: str, context: Context) -
         raise DataError(
             f"The {type(value).__name__} in {name} gave no batches. Check what it loads from."
         )
+    look.tell(name, context.notes)
     example = transform(lambda t: t[:2] if t.ndim else t, first)
 
     def make(conform: Callable[[Any], Any] | None, seed: int) -> Batches:
-        return Iterated(value, seed, fixed=reason, conform=conform, draws=look.draws)
+        return Iterated(value, seed, fixed=reason, conform=conform, look=look)
 
     return _source(value, example, None, whole, make, context)
 

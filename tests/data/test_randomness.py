@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import queue
 import random
 import threading
 
@@ -11,10 +12,15 @@ import pytest
 import torch
 
 from nbtrain.data import randomness
+from nbtrain.data.byname import listening
 from nbtrain.data.fetch import Ticket
 from nbtrain.data.order import generator, mix
 from nbtrain.data.prepare import prepare
 from nbtrain.data.randomness import OwnRandomness, looking, undisturbed
+
+
+def untouched():
+    return torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()
 
 
 def draw():
@@ -118,45 +124,174 @@ def test_a_ticket_crosses_a_process():
     assert ticket.seed == 7
 
 
-@pytest.mark.parametrize("draws", [random.random, np.random.rand, np.random.randn, random.gauss])
-def test_a_look_sees_draws_from_generators_that_all_share(draws):
+KEPT = [random.random, np.random.rand, np.random.randn, random.gauss]
+
+
+@pytest.mark.parametrize("draws", KEPT)
+def test_a_look_sees_draws_past_the_modules_functions(draws):
+    state = untouched()
     with looking("data") as look:
         draws()
-    assert look.shared
+    assert look.past
     with looking("data") as look:
-        torch.rand(1)
-    assert not look.shared
+        draw(), torch.rand(1)
+    assert not look.past
+    assert untouched() == state
 
 
-class Plain(torch.utils.data.Dataset):
-    """Draws nothing, and tells what `random` would give while it is read."""
+class Noisy(torch.utils.data.Dataset):
+    """Samples with noise from NumPy and `random`, by the functions of the modules or by some
+    taken from there before; ``drawing`` is called while each is made."""
 
-    def __init__(self):
-        self.seen = []
+    def __init__(self, taken=False):
+        self.noise = KEPT[:2] if taken else [lambda: random.random(), lambda: np.random.rand()]
+        self.drawing = lambda: None
 
     def __len__(self):
         return 8
 
     def __getitem__(self, index):
-        self.seen.append(random.getstate())
-        return torch.ones(2), index % 2
+        first = self.noise[0]()
+        self.drawing()
+        return torch.tensor([first, self.noise[1]()]), index % 2
 
 
-def test_samples_that_draw_nothing_leave_the_generators_in_place():
-    data = Plain()
-    batches = prepare(data=data, val_split=0.0).train
-    data.seen.clear()
-    before = random.getstate()
-    list(batches.epoch(0, batch_size=4))
-    assert len(data.seen) == 8
-    assert all(state == before for state in data.seen)
+class Other(threading.Thread):
+    """A user's cell: it draws, once for each time that it is told to."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.asked, self.answers = queue.SimpleQueue(), queue.SimpleQueue()
+        self.start()
+
+    def run(self):
+        while self.asked.get():
+            self.answers.put(draw())
+
+    def draw(self):
+        self.asked.put(True)
+        return self.answers.get(timeout=10)
+
+
+def seeded_draws(count):
+    random.seed(5)
+    np.random.seed(5)
+    return [draw() for _ in range(count)]
+
+
+@pytest.mark.parametrize("kind", ["map-style", "stream"])
+def test_what_other_threads_draw_is_theirs_while_a_batch_is_made(kind):
+    data = Noisy()
+    given = data if kind == "map-style" else Read(data)
+    calm = [b for b, _ in prepare(train_data=given).train.epoch(0, batch_size=4)]
+    expected = seeded_draws(8)
+    random.seed(5)
+    np.random.seed(5)
+    batches = prepare(train_data=given).train
+    other, drawn = Other(), []
+    data.drawing = lambda: drawn.append(other.draw())
+    again = [b for b, _ in batches.epoch(0, batch_size=4)]
+    other.asked.put(False)
+    assert drawn == expected
+    assert all(torch.equal(a[0], b[0]) for a, b in zip(calm, again, strict=True))
+
+
+class Read(torch.utils.data.IterableDataset):
+    def __init__(self, data):
+        self.data = data
+
+    def __iter__(self):
+        return (self.data[index] for index in range(8))
+
+
+def test_a_samplers_draws_leave_other_threads_theirs():
+    other, drawn = Other(), []
+
+    class Own(torch.utils.data.Sampler):
+        drawing = staticmethod(lambda: None)
+
+        def __iter__(self):
+            order = list(range(8))
+            random.shuffle(order)
+            Own.drawing()
+            return iter(order)
+
+        def __len__(self):
+            return 8
+
+    loader = torch.utils.data.DataLoader(Noisy(), batch_size=4, sampler=Own())
+    batches = prepare(train_data=loader).train
+    expected = seeded_draws(3)
+    random.seed(5)
+    np.random.seed(5)
+    Own.drawing = staticmethod(lambda: drawn.append(other.draw()))
+    for epoch in range(3):
+        list(batches.epoch(epoch, batch_size=4))
+    other.asked.put(False)
+    assert drawn == expected
+
+
+def test_samples_drawn_past_the_functions_are_the_same_too_and_it_is_told():
+    taken, named = prepare(train_data=Noisy(taken=True)), prepare(train_data=Noisy())
+    told = "random, but not from their own seed"
+    assert any(told in note for note in taken.notes)
+    assert not any(told in note for note in named.notes)
+    state = untouched()
+    there = [b[0] for b, _ in taken.train.epoch(0, batch_size=4)]
+    here = [b[0] for b, _ in named.train.epoch(0, batch_size=4)]
+    assert untouched() == state
+    assert all(map(torch.equal, there, here))
+
+
+def test_seeding_in_a_dataset_seeds_the_runs_own():
+    class Seeding(Noisy):
+        def __getitem__(self, index):
+            random.seed(index)
+            np.random.seed(index)
+            return super().__getitem__(index)
+
+    batches = prepare(train_data=Seeding(), val_split=0.0).train
+    state = untouched()
+    first = sorted(row[0].item() for b, _ in batches.epoch(0, batch_size=4) for row in b[0])
+    second = sorted(row[0].item() for b, _ in batches.epoch(1, batch_size=4) for row in b[0])
+    assert first == second
+    assert untouched() == state
+
+
+def functions():
+    names = ("rand", "seed", "sample", "choice", "get_state")
+    return [getattr(np.random, n) for n in names] + [random.random, random.choice, random.seed]
+
+
+def test_the_modules_functions_are_their_own_before_and_after():
+    before = functions()
+    epoch = prepare(train_data=Noisy()).train.epoch(0, batch_size=4)
+    next(epoch)
+    within = functions()
+    assert all(a is not b for a, b in zip(within, before, strict=True))
+    assert all(pickle.loads(pickle.dumps(function)) is function for function in within)
+    random.seed(5)
+    assert (random.random(), within[5]()) == (random.Random(5).random(), pytest.approx(0.7417869))
+    epoch.close()
+    assert functions() == before
+
+
+def test_functions_that_somebody_puts_around_ours_stay(monkeypatch):
+    with listening():
+        ours = np.random.rand
+        monkeypatch.setattr(np.random, "rand", lambda *shape: ours(*shape))
+    theirs = np.random.rand
+    with OwnRandomness(3):
+        inside = np.random.rand(2)
+    assert np.random.rand is theirs
+    assert inside.tolist() == np.random.RandomState(3).rand(2).tolist()
 
 
 def test_a_swap_waits_for_what_must_not_see_it():
     entered, go_on = threading.Event(), threading.Event()
 
     def fetch():
-        with OwnRandomness(0):
+        with OwnRandomness(0, swap=True):
             entered.set()
             go_on.wait(10)
 
@@ -166,7 +301,7 @@ def test_a_swap_waits_for_what_must_not_see_it():
         other.start()
         assert not entered.wait(0.2)
         assert random.getstate() == state
-        with OwnRandomness(1):
+        with OwnRandomness(1, swap=True):
             pass  # this thread's own looks go on
     assert entered.wait(10)
     go_on.set()
@@ -179,8 +314,8 @@ def test_a_body_that_waits_for_a_run_does_not_stop_it_for_ever(monkeypatch):
 
     def fetch():
         for _ in range(100):
-            with OwnRandomness(0):
-                random.random()
+            with OwnRandomness(0, swap=True):
+                KEPT[0]()
 
     other = threading.Thread(target=fetch)
     with undisturbed():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -334,6 +335,19 @@ def test_a_stop_acts_between_two_samples(make: Callable[[Held], Any]) -> None:
     gate.open.set()
     run.wait(PATIENCE)
     assert (run.state, run.history.step, data.made) == ("early-stopped", step, made)
+
+
+def test_what_a_cell_draws_while_a_sample_is_made_is_its_own() -> None:
+    gate = Gate(threading)
+    run = begin(train_data=Held(gate))
+    gate.arrive()
+    np.random.seed(5)
+    random.seed(5)
+    drawn = np.random.rand(3).tolist(), random.random()
+    gate.open.set()
+    run.wait(PATIENCE)
+    assert drawn == (np.random.RandomState(5).rand(3).tolist(), random.Random(5).random())
+    assert same(weights(run.model), weights(undisturbed(train_data=Held()).model))
 
 
 def test_a_second_pause_is_refused_while_a_worker_is_waited_for() -> None:
