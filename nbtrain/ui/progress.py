@@ -13,6 +13,7 @@ import os
 import sys
 import time
 from contextlib import suppress
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
 from nbtrain import messages as m
@@ -91,11 +92,13 @@ class Bar:
         """Follow ``run`` to its end. An interrupt ends it between two steps, and goes on."""
         try:
             follow(run)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             run.send(m.Stop(restore="last", early=False, sender="interrupt"))
-            with suppress(TimeoutError, RunFailed):
+            # Who is impatient presses it twice, and is not told of the second time.
+            with suppress(TimeoutError, RunFailed, KeyboardInterrupt):
                 run.wait(timeout=STOP_SECONDS)
-            sys.stderr.write(ending(run) + "; the model keeps its weights\n")
+            sys.stderr.write(interrupted(run) + "\n")
+            _show_calmly(interrupt)
             raise
 
 
@@ -208,6 +211,35 @@ def ending(run: Run) -> str:
     if best_of(history) and history.best is not None:
         text += f"; best {best_of(history)} at step {history.best.step}"
     return text
+
+
+def interrupted(run: Run) -> str:
+    """One line on what became of ``run`` when its script was interrupted."""
+    if run.live:
+        return f"{run.name}: still in step {run.history.step + 1}, which takes long"
+    text = f"{ending(run)}; the model keeps its weights"
+    checkpoints = run.history.checkpoints
+    if checkpoints and run.path is not None:
+        text += f", which also lie in {run.path / checkpoints[-1].file}"
+    return text
+
+
+def _show_calmly(interrupt: KeyboardInterrupt) -> None:
+    """Have Python end on ``interrupt`` without a traceback: the user knows where it came from."""
+    shown = sys.excepthook
+    # A mark on the error, because holding the error itself would hold what its frames hold.
+    interrupt.told = True  # type: ignore[attr-defined]
+
+    def excepthook(
+        kind: type[BaseException], error: BaseException, frames: TracebackType | None
+    ) -> None:
+        sys.excepthook = shown
+        if getattr(error, "told", False):
+            sys.stderr.write("KeyboardInterrupt\n")
+        else:
+            shown(kind, error, frames)
+
+    sys.excepthook = excepthook
 
 
 def best_of(history: History) -> str:

@@ -23,6 +23,7 @@ class Run:
     """A run that goes through ``chapters`` of events, one each time someone waits for it."""
 
     name = "digits"
+    path = None
 
     def __init__(self, *chapters):
         self.history = History()
@@ -201,11 +202,8 @@ def test_a_failed_run_raises_after_its_bar():
 
 
 def test_an_interrupted_script_stops_its_run_and_keeps_the_weights(monkeypatch, capsys):
-    run = Run(begun(), [stepped(1)], [finished("stopped", "interrupted")])
-
-    def interrupt(run):
-        raise KeyboardInterrupt
-
+    run = Run([*begun(), stepped(1)], [finished("stopped", "interrupted")])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(progress, "follow", interrupt)
     with pytest.raises(KeyboardInterrupt):
         progress.Bar().wait(run)
@@ -213,6 +211,38 @@ def test_an_interrupted_script_stops_its_run_and_keeps_the_weights(monkeypatch, 
     assert isinstance(command, m.Stop)
     assert (command.restore, command.early) == ("last", False)
     assert "the model keeps its weights" in capsys.readouterr().err
+
+
+def test_an_interrupt_in_a_long_step_says_that_the_run_goes_on(monkeypatch, capsys):
+    run = Run(begun(), [stepped(1)])
+
+    def wait(timeout=None):
+        raise KeyboardInterrupt  # again
+
+    run.wait = wait
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(progress, "follow", interrupt)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        progress.Bar().wait(run)
+    assert capsys.readouterr().err == "digits: still in step 1, which takes long\n"
+    sys.excepthook(KeyboardInterrupt, raised.value, raised.value.__traceback__)
+    assert capsys.readouterr().err == "KeyboardInterrupt\n"
+
+
+def test_other_errors_after_an_interrupt_are_shown_as_ever(monkeypatch, capsys):
+    shown = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: shown.append(error))
+    monkeypatch.setattr(progress, "follow", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        progress.Bar().wait(Run(begun(), [finished("stopped", "interrupted")]))
+    error = ValueError("mine")
+    sys.excepthook(ValueError, error, None)
+    sys.excepthook(ValueError, error, None)
+    assert shown == [(ValueError, error, None)] * 2
+
+
+def interrupt(run):
+    raise KeyboardInterrupt
 
 
 SCRIPT = """
@@ -225,10 +255,10 @@ print("after", run.state)
 """
 
 
-def script(store, **values):
+def script(store, text=SCRIPT, **values):
     environment = os.environ | {"PYTHONPATH": ROOT, "NBTRAIN_HOME": str(store)}
     return subprocess.Popen(
-        [sys.executable, "-u", "-c", textwrap.dedent(SCRIPT.format(**values))],
+        [sys.executable, "-u", "-c", text.format(**values)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -253,5 +283,31 @@ def test_ctrl_c_ends_a_script_between_two_steps(store):
     process.send_signal(signal.SIGINT)
     out, rest = process.communicate(timeout=60)
     assert "after" not in out
-    assert "KeyboardInterrupt" in rest
-    assert "digits: stopped at step" in rest
+    assert process.returncode == -signal.SIGINT, "as of any script: 130 in a shell"
+    *_, told, last = rest.splitlines()
+    assert told.startswith("digits: stopped at step")
+    assert "the model keeps its weights, which also lie in " in told
+    assert Path(told.rpartition(" lie in ")[2]).is_file()
+    assert last == "KeyboardInterrupt"
+    assert "Traceback" not in rest
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_a_script_may_catch_its_interrupt(store):
+    caught = f"""
+try:
+{textwrap.indent(SCRIPT.strip(), "    ")}
+except KeyboardInterrupt:
+    print("caught")
+    raise ValueError("mine")
+"""
+    process = script(store, caught, epochs=100000, pace=50)
+    assert process.stderr is not None
+    seen = ""
+    while "loss" not in seen:
+        seen += process.stderr.read(1)
+    process.send_signal(signal.SIGINT)
+    out, rest = process.communicate(timeout=60)
+    assert out == "caught\n"
+    assert process.returncode == 1
+    assert "ValueError: mine" in rest
