@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -91,14 +90,13 @@ def _nvml_error() -> type[BaseException]:
 
 
 def _nvml_handle(pynvml: Any, index: int) -> Any:
-    # NVML counts physical devices; CUDA_VISIBLE_DEVICES renumbers them.
-    visible = [v for v in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if v.strip()]
-    if index < len(visible):
-        name = visible[index].strip()
-        if not name.isdigit():
-            return pynvml.nvmlDeviceGetHandleByUUID(name)
-        index = int(name)
-    return pynvml.nvmlDeviceGetHandleByIndex(index)
+    # NVML counts all devices by their slot. CUDA counts those in CUDA_VISIBLE_DEVICES, and the
+    # fastest first unless CUDA_DEVICE_ORDER says else. Their ids are the same for both.
+    uuid = torch.cuda.get_device_properties(index).uuid
+    try:
+        return pynvml.nvmlDeviceGetHandleByUUID(f"GPU-{uuid}")
+    except pynvml.NVMLError_NotFound:
+        return pynvml.nvmlDeviceGetHandleByUUID(f"MIG-{uuid}")  # a part of a device
 
 
 def name_of(device: torch.device) -> str:

@@ -17,23 +17,34 @@ GB = 2**30
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A machine with so many CUDA devices, and NVML's word on their free memory."""
+    """A machine with so many CUDA devices, and NVML's word on their free memory.
 
-    def machine(*free: int, visible: str | None = None, broken: bool = False) -> Any:
+    The devices' ids are a, b, c, in NVML's order. CUDA counts them in this ``order``, which is
+    what CUDA_VISIBLE_DEVICES and CUDA_DEVICE_ORDER come to.
+    """
+
+    def machine(
+        *free: int, order: str | None = None, kind: str = "GPU", broken: bool = False
+    ) -> Any:
+        uuids = "abc"[: len(free)] if order is None else order
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(free))
-        monkeypatch.setattr(torch.accelerator, "device_count", lambda: len(free))
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: len(uuids))
+        monkeypatch.setattr(torch.accelerator, "device_count", lambda: len(uuids))
+        monkeypatch.setattr(
+            torch.cuda,
+            "get_device_properties",
+            lambda index: types.SimpleNamespace(uuid=uuids[index]),
+        )
         monkeypatch.setattr(
             torch.accelerator,
             "current_accelerator",
             lambda check_available=False: torch.device("cuda"),
         )
-        if visible is None:
-            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        else:
-            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
 
         class NVMLError(Exception):
+            pass
+
+        class NVMLError_NotFound(NVMLError):
             pass
 
         def init() -> None:
@@ -41,20 +52,16 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Any:
                 raise NVMLError("driver not loaded")
 
         nvml: Any = types.ModuleType("pynvml")
-        nvml.NVMLError = NVMLError
+        nvml.NVMLError, nvml.NVMLError_NotFound = NVMLError, NVMLError_NotFound
         nvml.nvmlInit, nvml.nvmlShutdown = init, lambda: None
-        nvml.asked = []
-
-        def by_index(index: int) -> Any:
-            nvml.asked.append(index)
-            return index
+        memory = {f"{kind}-{uuid}": amount for uuid, amount in zip("abc", free, strict=False)}
 
         def by_uuid(uuid: str) -> Any:
-            nvml.asked.append(uuid)
-            return ["GPU-a", "GPU-b", "GPU-c"].index(uuid)
+            if uuid not in memory:
+                raise NVMLError_NotFound(uuid)
+            return uuid
 
-        memory = dict(enumerate(free)) if visible is None else {0: 1 * GB, 1: 2 * GB, 2: 3 * GB}
-        nvml.nvmlDeviceGetHandleByIndex, nvml.nvmlDeviceGetHandleByUUID = by_index, by_uuid
+        nvml.nvmlDeviceGetHandleByUUID = by_uuid
         nvml.nvmlDeviceGetMemoryInfo = lambda handle: types.SimpleNamespace(free=memory[handle])
         monkeypatch.setitem(__import__("sys").modules, "pynvml", nvml)
         return nvml
@@ -67,13 +74,19 @@ def test_the_cuda_device_with_the_most_free_memory(cuda: Any) -> None:
     assert devices.choose("auto") == torch.device("cuda:1")
 
 
-def test_visible_devices_are_renumbered(cuda: Any) -> None:
-    nvml = cuda(0, 0, visible="2,0")
-    assert devices.choose("auto") == torch.device("cuda:0"), "which is the machine's third"
-    assert nvml.asked == [2, 0]
-    nvml = cuda(0, 0, visible="GPU-b, GPU-c")
-    assert devices.choose("auto") == torch.device("cuda:1")
-    assert nvml.asked == ["GPU-b", "GPU-c"]
+@pytest.mark.parametrize(
+    ("order", "chosen"),
+    [("abc", 2), ("cba", 0), ("bac", 2), ("ca", 0), ("ab", 1), ("ba", 0)],
+)
+@pytest.mark.parametrize("kind", ["GPU", "MIG"])
+def test_devices_are_told_apart_by_their_ids(cuda: Any, order: str, chosen: int, kind: str) -> None:
+    cuda(10 * GB, 20 * GB, 30 * GB, order=order, kind=kind)
+    assert devices.choose("auto") == torch.device("cuda", chosen)
+
+
+def test_a_device_that_nvml_does_not_know(cuda: Any) -> None:
+    cuda(10 * GB, 20 * GB, order="ax")
+    assert devices.choose("auto") == torch.device("cuda:0")
 
 
 def test_without_nvml_the_first(cuda: Any) -> None:
