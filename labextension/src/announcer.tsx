@@ -12,7 +12,8 @@ export const Announcer = memo(function Announcer({ model }: { model: PanelModel 
   const live = useModel(model, ({ live }) => live);
   const values = useView(model, 'values');
   const rejected = useModel(model, ({ client }) => client.rejected);
-  const said = useRef({ word: stateWord(state, live), values, rejected });
+  const notices = useView(model, 'notices');
+  const said = useRef({ word: stateWord(state, live), values, rejected, notices });
   const [text, setText] = useState('');
   useEffect(() => {
     const news: string[] = [];
@@ -35,11 +36,17 @@ export const Announcer = memo(function Announcer({ model }: { model: PanelModel 
         news.push(reason);
       }
     }
-    said.current = { word, values, rejected };
+    for (const notice of notices) {
+      const before = said.current.notices.find(({ topic }) => topic === notice.topic);
+      if (before?.text !== notice.text) {
+        news.push(notice.text);
+      }
+    }
+    said.current = { word, values, rejected, notices };
     if (news.length > 0) {
       setText(news.join(' '));
     }
-  }, [model, state, live, values, rejected]);
+  }, [model, state, live, values, rejected, notices]);
   return (
     <div className="nbt-hidden" role="status" aria-live="polite">
       {text}

@@ -12,6 +12,7 @@ import { read, watch } from './palette';
 import type { Drawing } from './panel';
 import { Plotter } from './plotter';
 import type { Chart } from './protocol';
+import { rowsAt, valueText } from './reading';
 
 interface Props {
   model: PanelModel;
@@ -45,6 +46,7 @@ export const Charts = memo(function Charts({ model, drawing, setDrawing }: Props
             setDrawing={setDrawing}
             unzoom={figures?.zoomed ? () => figures.unzoom() : null}
           />
+          <Latest model={model} chart={chart} />
           <div
             className="nbt-plot"
             onPointerMove={event => {
@@ -181,6 +183,14 @@ function Unit({ model }: { model: PanelModel }): JSX.Element {
   return <>{byEpoch ? 'epoch' : 'step'}</>;
 }
 
+/** The newest values of a chart, for those who cannot see where its lines end. */
+function Latest({ model, chart }: { model: PanelModel; chart: Chart }): JSX.Element {
+  const curves = useModel(model, ({ state }) => state.curves);
+  const rows = rowsAt(chart, curves, Infinity);
+  const values = rows.map(row => `${row.label} ${valueText(row, row).value}`);
+  return <span className="nbt-hidden">{rows.length > 0 && `Latest: ${values.join(', ')}.`}</span>;
+}
+
 /** Since when a series is nothing that a chart could show, as an infinite loss is. */
 function Endless({ model, name }: { model: PanelModel; name: string }): JSX.Element | null {
   const curve = useModel(model, ({ state }) => state.curves.get(name));
@@ -246,6 +256,7 @@ function Heading({ model, chart, first, drawing, setDrawing, unzoom }: HeadingPr
         <button
           type="button"
           data-nbt={`smooth-${chart.id}`}
+          aria-label="smooth all curves"
           aria-pressed={smooth}
           title="Draw the lines as moving averages"
           onClick={() => setDrawing({ ...drawing, smoothing: smooth ? 0 : 0.9 })}
@@ -255,6 +266,7 @@ function Heading({ model, chart, first, drawing, setDrawing, unzoom }: HeadingPr
         <button
           type="button"
           data-nbt={`log-${chart.id}`}
+          aria-label={`log scale of ${chart.title}`}
           aria-pressed={log}
           title="Logarithmic scale"
           onClick={toggle}

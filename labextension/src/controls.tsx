@@ -54,6 +54,7 @@ function Family({ model, knob, layers, closed }: FamilyProps): JSX.Element {
             type="button"
             className="nbt-fold"
             data-nbt={`layers-${knob.name}`}
+            aria-label={`${knob.label} of ${layers.length === 1 ? '1 layer' : `${layers.length} layers`}`}
             aria-expanded={open}
             onClick={() => setOpen(!open)}
           >

@@ -7,6 +7,7 @@ import type { Knob } from './protocol';
 
 interface Props {
   knob: Knob;
+  name: string;
   text: string;
   off: boolean;
   /** Whether an answer is still to come. */
@@ -26,7 +27,7 @@ interface Props {
  * it back. What is refused stays, marked, until it is edited or taken back.
  */
 export function Field(props: Props): JSX.Element {
-  const { knob, text, off, unsure, refused, disabled, describe, commit, forgive } = props;
+  const { knob, name, text, off, unsure, refused, disabled, describe, commit, forgive } = props;
   const [draft, setDraft] = useState<string | null>(null);
   const [stage, setStage] = useState<'typed' | 'sent' | 'refused'>('typed');
 
@@ -74,7 +75,7 @@ export function Field(props: Props): JSX.Element {
         inputMode={knob.words.length ? 'text' : 'decimal'}
         className="nbt-field"
         data-nbt={`field-${knob.name}`}
-        aria-label={`${knob.label}, exact value`}
+        aria-label={`${name}, exact value`}
         aria-describedby={describe}
         aria-invalid={stage === 'refused'}
         autoComplete="off"

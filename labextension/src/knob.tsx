@@ -70,7 +70,7 @@ export const KnobRow = memo(function KnobRow({ model, knob, closed }: Props) {
         {knob.can_be_off && knob.kind !== 'text' && knob.kind !== 'choice' && (
           <Switch
             id={knob.slider ? undefined : `${id}-main`}
-            label={`${knob.label} on`}
+            label={`${called(knob)} on`}
             name={`switch-${knob.name}`}
             on={!off}
             disabled={reason !== null}
@@ -107,7 +107,7 @@ export const KnobRow = memo(function KnobRow({ model, knob, closed }: Props) {
         {knob.kind === 'flag' && (
           <Switch
             id={`${id}-main`}
-            label={knob.label}
+            label={called(knob)}
             name={`switch-${knob.name}`}
             on={shown === true}
             disabled={reason !== null}
@@ -119,6 +119,7 @@ export const KnobRow = memo(function KnobRow({ model, knob, closed }: Props) {
       {knob.slider && (
         <Field
           knob={knob}
+          name={called(knob)}
           text={text}
           off={off}
           unsure={wish !== null}
@@ -144,6 +145,11 @@ export const KnobRow = memo(function KnobRow({ model, knob, closed }: Props) {
     </div>
   );
 });
+
+/** A knob's name by itself, read out of the row it stands in. */
+export function called({ name, label, layer }: Knob): string {
+  return layer === null ? label : `${name.split('.')[0]} of layer ${label}`;
+}
 
 /** `value`, the same object as long as its content is the same. */
 function useStable(value: KnobValue | undefined): KnobValue | undefined {
@@ -239,6 +245,7 @@ function Slider(props: SliderProps): JSX.Element | null {
     <input
       type="range"
       id={id}
+      aria-label={[called(knob), knob.unit].filter(Boolean).join(' ')}
       className="nbt-slider"
       data-nbt={`slider-${knob.name}`}
       min={0}

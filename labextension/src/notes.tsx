@@ -31,6 +31,7 @@ export const Notes = memo(function Notes({ model }: { model: PanelModel }) {
             type="button"
             className="nbt-fold"
             data-nbt="notes-more"
+            aria-label={open ? `${notes.length} notes` : `${hidden} more notes`}
             aria-expanded={open}
             aria-controls={open ? id : undefined}
             onClick={() => setOpen(!open)}

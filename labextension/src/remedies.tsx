@@ -36,7 +36,9 @@ export function remedies(
   );
   const lr = values.lr;
   if (rate && typeof lr?.value === 'number' && lr.value > 0 && lr.step !== step) {
-    const value = Number((lr.value / LESS).toPrecision(2));
+    // Back to what it was raised from, where that is lower still.
+    const before = typeof lr.old === 'number' && lr.old > 0 ? lr.old : Infinity;
+    const value = Math.min(Number((lr.value / LESS).toPrecision(2)), before);
     offered.push({
       knob: rate.name,
       value,

@@ -27,6 +27,13 @@ it('a lower rate and clipped gradients are offered where numbers failed', () => 
   ]);
 });
 
+it('a rate that was raised is offered as it was before', () => {
+  const raised = { lr: { ...value(1000, 38), old: 1e-3 } };
+  expect(labels([knob()], raised, 40)).toEqual(['Lower learning rate to 1.0e-3']);
+  const slightly = { lr: { ...value(1e-3, 38), old: 9e-4 } };
+  expect(labels([knob()], slightly, 40)).toEqual(['Lower learning rate to 1.0e-4']);
+});
+
 it('what was done, or cannot be, is not offered', () => {
   const done = { lr: value(3e-3, 40), clip_grad_norm: value(0.5, 12) };
   expect(remedies([knob(), clip], done, 40)).toEqual([]);

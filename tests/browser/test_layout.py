@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from tests.browser.conftest import Open
+from tests.browser.contrast import faint
 from tests.browser.panel import TRAIN, Panel, wait_until
 from tests.fixtures.browser import run_cell
 
@@ -91,6 +92,10 @@ def test_panel_fits_every_width_and_theme(desk: Open, page: Page) -> None:
     panel.answered("lr")
     panel.expect_step(panel.step + 5)
     assert slider.bounding_box() == before
+    panel.part("switch-dropout").click()
+    panel.answered("dropout")
+    panel.click("undo")
+    expect(panel.part("mark").filter(has_text="undo")).to_have_count(1)
     panel.click("pause")
     panel.expect_state("paused")
     surface = panel.root.locator(".nbt-frame")
@@ -100,10 +105,26 @@ def test_panel_fits_every_width_and_theme(desk: Open, page: Page) -> None:
     expect(surface).not_to_have_css("background-color", "rgb(255, 255, 255)")
     wait_until(partial(painted, panel, DARK), page)
     assert not painted(panel, LIGHT)
+    assert_readable(panel)
     choose_theme(page, "JupyterLab Light")
     expect(surface).to_have_css("background-color", "rgb(255, 255, 255)")
     wait_until(partial(painted, panel, LIGHT), page)
     assert not painted(panel, DARK)
+    assert_readable(panel)
+
+
+def assert_readable(panel: Panel) -> None:
+    """Every text stands out from what is behind it, in each tab and with the menu open."""
+    field = panel.part("field-momentum")
+    field.fill("7")
+    field.press("Enter")
+    expect(panel.part("answer-momentum")).to_have_attribute("data-kind", "refused")
+    panel.part("menu").click()
+    assert faint(panel.root) == []
+    panel.part("menu").click()
+    for tab in ("log", "code", "curves"):
+        panel.part(f"tab-{tab}").click()
+        assert faint(panel.root) == [], tab
 
 
 def painted(panel: Panel, colours: tuple[tuple[int, int, int], ...]) -> bool:
@@ -198,13 +219,20 @@ def test_keyboard_alone_steers(desk: Open, page: Page) -> None:
     assert [(a.action, a.knob) for a in actions] == [("Set", "lr"), ("Set", "lr"), ("Pause", None)]
     assert actions[1].new == 0.002
 
-    unnamed = panel.root.evaluate(
-        """panel => [...panel.querySelectorAll('button, input, select')].filter(control => {
+    panel.part("layers-dropout").click()
+    names = panel.root.evaluate(
+        """panel => [...panel.querySelectorAll('button, input, select')].map(control => {
             const label = control.labels?.[0]?.textContent ?? '';
-            return !(control.getAttribute('aria-label') || label || control.textContent).trim();
-        }).map(control => control.outerHTML)"""
+            return (control.getAttribute('aria-label') || label || control.textContent).trim();
+        })"""
     )
-    assert unnamed == []
+    assert all(names)
+    double = {name for name in names if names.count(name) > 1}
+    assert double == {"smooth all curves"}  # one button above each chart does the same
+    field.focus()
+    page.keyboard.press("Shift+Tab")
+    expect(panel.part("slider-lr")).to_be_focused()
+    expect(panel.part("slider-lr")).to_have_css("outline-style", "solid")
     expect(panel.root.get_by_role("slider", name="Learning rate")).to_have_count(1)
     expect(panel.root.get_by_role("switch", name="Dropout on")).to_have_count(1)
     expect(panel.root.get_by_role("button", name="Resume")).to_have_count(1)
