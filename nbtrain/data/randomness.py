@@ -85,7 +85,7 @@ class OwnRandomness(AbstractContextManager[None]):
         self._seed: int | None = seed
         self._swap = swap
         self._keep = keep
-        self._routing = TorchDraws(torch.Generator()) if torch_too else None
+        self._routing = TorchDraws() if torch_too else None
         self._generators = byname.Generators()
         self._inside = ExitStack()
         self._ours: tuple[Any, Any] = (None, None)
@@ -97,7 +97,7 @@ class OwnRandomness(AbstractContextManager[None]):
     def __enter__(self) -> None:
         seed, self._seed = self._seed, None
         if seed is not None and self._routing is not None:
-            self._routing.generator.manual_seed(seed)
+            self._routing.seed(seed)
         with ExitStack() as inside:
             if self._swap:
                 _acquire()

@@ -1,4 +1,4 @@
-"""Draws from torch's global generator, made from another one."""
+"""Draws from torch's global generators, made from others."""
 
 from __future__ import annotations
 
@@ -6,19 +6,27 @@ import functools
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class TorchDraws(TorchDispatchMode):
-    """Within, what this thread draws on the CPU without naming a generator comes from ours.
+    """Within, what this thread draws without naming a generator comes from ours, one a device.
 
     Other threads are not touched. Every torch operator within costs some 10 µs more, so
     this is for datasets that do draw from torch.
     """
 
-    def __init__(self, generator: torch.Generator) -> None:
+    def __init__(self) -> None:
         TorchDispatchMode.__init__(self)
-        self.generator = generator
+        self._seed = 0
+        self._generators: dict[torch.device, torch.Generator] = {}
+
+    def seed(self, seed: int) -> None:
+        """Begin anew, as ``torch.manual_seed`` would."""
+        self._seed = seed
+        for generator in self._generators.values():
+            generator.manual_seed(seed)
 
     def __torch_dispatch__(
         self,
@@ -28,19 +36,40 @@ class TorchDraws(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        target = _with_generator(func)
-        if target is not None and kwargs.get("generator") is None:
-            return target(*args, **{**kwargs, "generator": self.generator})
-        return func(*args, **kwargs)
+        target = taking_generator(func) if may_draw(func) else None
+        if target is None or kwargs.get("generator") is not None:
+            return func(*args, **kwargs)
+        device = device_of(args, kwargs)
+        generator = self._generators.get(device)
+        if generator is None:
+            generator = torch.Generator(device).manual_seed(self._seed)
+            self._generators[device] = generator
+        return target(*args, **{**kwargs, "generator": generator})
 
 
 @functools.cache
-def _with_generator(func: Any) -> Any:
-    """The form of an operator that takes a generator; None if it does not draw."""
-    if torch.Tag.nondeterministic_seeded not in func.tags:
-        return None
+def may_draw(func: Any) -> bool:
+    """Whether an operator may draw."""
+    return torch.Tag.nondeterministic_seeded in func.tags
+
+
+@functools.cache
+def taking_generator(func: Any) -> Any:
+    """The form of an operator that takes a generator: itself, or one for the same arguments
+    and a generator; None if there is no such form."""
     if any(argument.name == "generator" for argument in func._schema.arguments):
         return func
     packet, name = func.overloadpacket, func._overloadname
-    wanted = "generator" if name == "default" else f"{name}_generator"
+    others = {"default": "generator", "names": "generator_with_names"}
+    wanted = others.get(name, f"{name}_generator")
     return getattr(packet, wanted) if wanted in packet.overloads() else None
+
+
+def device_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.device:
+    """Where an operator works: the device it names, else that of its first tensor."""
+    device = kwargs.get("device")
+    if device is None:
+        device = next((a.device for a in args if isinstance(a, Tensor)), None)
+    if device is None:
+        device = next((v.device for v in kwargs.values() if isinstance(v, Tensor)), None)
+    return torch.device("cpu") if device is None else torch.device(device)

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from nbtrain.data.routing import device_of, may_draw, taking_generator
 from nbtrain.engine.rewind import Step, global_state, listening, set_global_state
 from nbtrain.errors import ModelError
 
@@ -316,16 +317,11 @@ Route = Callable[[Draws, tuple[Any, ...], dict[str, Any]], Any]
 @functools.cache
 def _route(func: Any) -> Route | None:
     """How a call of ``func`` is made to draw from the run, or None if it does not draw."""
-    if torch.Tag.nondeterministic_seeded not in func.tags:
+    if not may_draw(func):
         return None
     if func is torch.ops.aten.native_dropout.default:
         return _native_dropout
-    target = func
-    if not _takes_generator(func):
-        packet = func.overloadpacket
-        name = "generator" if func._overloadname == "default" else f"{func._overloadname}_generator"
-        with_names = {"names": "generator_with_names"}.get(func._overloadname, name)
-        target = getattr(packet, with_names) if with_names in packet.overloads() else None
+    target = taking_generator(func)
 
     def with_generator(draws: Draws, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if kwargs.get("generator") is not None:
@@ -340,16 +336,10 @@ def _route(func: Any) -> Route | None:
             return func(*args, **kwargs)
         _refuse_other_draws(draws)
         draws.foreign = True
-        kwargs = {**kwargs, "generator": draws.generator(_device(args, kwargs))}
-        if target is func:
-            return func(*args, **kwargs)
+        kwargs = {**kwargs, "generator": draws.generator(device_of(args, kwargs))}
         return target(*args, **kwargs)
 
     return with_generator
-
-
-def _takes_generator(func: Any) -> bool:
-    return any(argument.name == "generator" for argument in func._schema.arguments)
 
 
 def _really_draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -358,15 +348,6 @@ def _really_draws(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> b
     rates = [values[name] for name in ("dropout_p", "dropout") if name in values]
     training = values.get("train", values.get("training", True))
     return bool(training) and (not rates or any(rates))
-
-
-def _device(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.device:
-    device = kwargs.get("device")
-    if device is None:
-        device = next((a.device for a in args if isinstance(a, Tensor)), None)
-    if device is None:
-        device = next((v.device for v in kwargs.values() if isinstance(v, Tensor)), None)
-    return torch.device("cpu") if device is None else torch.device(device)
 
 
 def _native_dropout(draws: Draws, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
