@@ -1,8 +1,10 @@
 """`%%train`, `%train` and `%runs`, in a shell without a kernel."""
 
+import gc
 import random
 import re
 import threading
+import weakref
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from nbtrain import errors
 from nbtrain.runs import presenter, registry
+from nbtrain.runs.trainer import join
 from nbtrain.ui import extension, table, waiting
 
 MODEL = """
@@ -125,6 +128,28 @@ def test_what_comes_from_an_earlier_cell_is_told(cell, shell, tmp_path, monkeypa
     (tmp_path / "mine.py").write_text(MODEL)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert told("%%train digits --epochs 1\nfrom mine import *") == []
+
+
+def test_a_cell_that_runs_again_and_again_holds_few_models(cell, shell, monkeypatch):
+    def train(name):
+        error, out = cell(f"%%train {name} --epochs 1 --wait --no-panel\n" + MODEL)
+        assert error is None, out
+        join(60)
+        return weakref.ref(shell.user_ns["model"])
+
+    monkeypatch.setattr(registry, "_kept", [])
+    train("first")
+    gc.collect()  # the first optimizer of a process leaves a frame that holds itself
+    gc.disable()
+    try:
+        models = [train("digits") for _ in range(8)]
+        assert [model() is not None for model in models] == [False] * 4 + [True] * 4
+        cell("del digits, model")
+        for name in "abcd":
+            train(name)
+        assert [model() is not None for model in models] == [False] * 8
+    finally:
+        gc.enable()
 
 
 def test_values_may_be_expressions(cell, shell):
