@@ -52,6 +52,11 @@ def acting_as(guard: Guard | None) -> Iterator[None]:
         _here.guard = before
 
 
+def current() -> Guard | None:
+    """Who trains on this thread, if it trains."""
+    return _here.guard
+
+
 def _other(module: nn.Module) -> Guard | None:
     """Who trains ``module`` on another thread, if anybody does."""
     guard = guards.get(id(module))

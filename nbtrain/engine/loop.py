@@ -16,7 +16,7 @@ from nbtrain.engine.control import GO, PATIENCE, Control, Decision
 from nbtrain.engine.early import Weights
 from nbtrain.engine.regularize import add_penalties, clip
 from nbtrain.engine.training import Training, close
-from nbtrain.engine.update import clearing, update_of
+from nbtrain.engine.update import update_of
 from nbtrain.engine.validate import validate
 from nbtrain.errors import CommandRejected
 from nbtrain.messages import Noticed
@@ -54,9 +54,10 @@ class Loop:
         optimizer, parameters = t.optimizer, t.parameters
         values, schedule, recorder = t.knobs.values, t.schedule, t.recorder
         draws, finite, scaler, buffers = t.draws, t.finite, t.scaler, self._buffers
-        update, clear = update_of(optimizer), clearing(optimizer, task.model.parameters())
+        update, trained = update_of(optimizer), t.trained
         trial = first = p.step
         t.flags.hold()
+        trained.gather()
         t.tick()
         self.point(control.decide(p.step))
         while t.request.stop is None and not t.complete:
@@ -87,6 +88,7 @@ class Loop:
                         scaler.scale(loss).backward()
                         scaler.unscale_(optimizer)
 
+                trained.look()
                 gradients = [w.grad for w in parameters if w.grad is not None]
                 if scaler is not None:
                     t.overflows.check(gradients)
@@ -114,7 +116,7 @@ class Loop:
                         bad = finite.found.item() != 0
                         if not bad and (not t.on_cpu or math.isfinite(value)):
                             update()
-                clear()
+                trained.clear()
                 if draws.news:
                     self.control.emit(Noticed(topic="draws", text=draws.told(), **t.place))
                 if t.on_cpu and not math.isfinite(value):

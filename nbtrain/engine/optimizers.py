@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -180,9 +180,16 @@ def decay_shares(optimizer: Optimizer) -> list[float]:
     return [float(group["weight_decay"]) / largest for group in optimizer.param_groups]
 
 
-def set_weight_decay(optimizer: Optimizer, value: float, shares: Sequence[float]) -> None:
-    """Set the weight decay of every group to its share of ``value``."""
-    for group, share in zip(optimizer.param_groups, shares, strict=True):
+def set_weight_decay(optimizer: Optimizer, value: float, shares: list[float]) -> None:
+    """Set the weight decay of every group to its share of ``value``.
+
+    ``shares`` grows by those of groups that joined since.
+    """
+    groups = optimizer.param_groups
+    now = max(float(group["weight_decay"]) for group in groups[: len(shares)])
+    for group in groups[len(shares) :]:
+        shares.append(float(group["weight_decay"]) / now if now else 1.0)
+    for group, share in zip(groups, shares, strict=True):
         group["weight_decay"] = value * share
 
 

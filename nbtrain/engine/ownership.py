@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from nbtrain.engine.draws import RunDropout
-from nbtrain.engine.guard import acting_as, guarded, guards, original
+from nbtrain.engine.guard import acting_as, current, guarded, guards, original
 from nbtrain.errors import ModelError
 
 _lock = threading.Lock()
@@ -50,19 +50,26 @@ class Ownership:
     def take(self) -> None:
         """Begin. Raises `ModelError` if a living run trains one of the parameters, and what
         the model's own class raises; then nothing is taken."""
-        with _lock:
-            owned = _states(self.model)
-            _check_free(owned)
-            self._owned.extend(owned)
-            _owners.update((id(tensor), self) for tensor in owned)
         try:
-            self._guard()
+            self.extend()
         except BaseException:
             self.release()
             raise
 
+    def extend(self) -> None:
+        """Take what joined the model since too. Raises as `take` does."""
+        with _lock:
+            joined = [w for w in _states(self.model) if _owners.get(id(w)) is not self]
+            _check_free(joined)
+            self._owned.extend(joined)
+            _owners.update((id(tensor), self) for tensor in joined)
+        self._guard()
+
     def _guard(self) -> None:
+        held = {id(module) for module in self._modules}
         for module in _within_reach(self.model):
+            if id(module) in held:
+                continue
             before = original(type(module))
             if before is nn.Dropout or before is RunDropout:
                 self._exchange(module, RunDropout)
@@ -135,6 +142,13 @@ def _states(module: nn.Module) -> list[Tensor]:
 
 def _has_state(module: nn.Module) -> bool:
     return any(True for _ in module.parameters()) or any(True for _ in module.buffers())
+
+
+def adopt() -> None:
+    """Parameters have joined the model that this thread trains: they are its run's too."""
+    guard = current()
+    if isinstance(guard, Ownership):
+        guard.extend()
 
 
 def check_free(model: nn.Module) -> None:

@@ -78,6 +78,7 @@ class Schedule:
         ]
         self._moves_momentum = False
         self._until_nonzero = False
+        self._joined: list[float] = []
         if given is not None:
             self._attach(given, total_steps, mode)
         self._write()
@@ -208,19 +209,22 @@ class Schedule:
             # Rescaling from a rate just above zero would send the rest of it sky-high.
             self.held, self._until_nonzero = None, False
         base = nominal if nominal[0] > 0 else self._base
-        for group, rate, own in zip(self.optimizer.param_groups, nominal, base, strict=True):
+        own_groups = self.optimizer.param_groups[: len(nominal)]
+        joined = self.optimizer.param_groups[len(nominal) :]
+        first = float(own_groups[0]["lr"])
+        for group in joined[len(self._joined) :]:
+            self._joined.append(float(group["lr"]) / first if first > 0 else 1.0)
+        for group, rate, own in zip(own_groups, nominal, base, strict=True):
             if self.held is not None:
                 value = self.held * (own / base[0] if base[0] > 0 else 1.0)
             else:
                 value = rate * self.factor
-            if isinstance(group["lr"], torch.Tensor):
-                group["lr"].fill_(value)
-            else:
-                group["lr"] = value
+            _put_rate(group, value)
+        # Groups that a step added since follow the first one.
+        for group, share in zip(joined, self._joined, strict=True):
+            _put_rate(group, share * self.lr)
         if self._moves_momentum:
-            for group, shadow in zip(
-                self.optimizer.param_groups, self._shadow.param_groups, strict=True
-            ):
+            for group, shadow in zip(own_groups, self._shadow.param_groups, strict=True):
                 for key in ("momentum", "betas"):
                     if key in shadow:
                         group[key] = shadow[key]
@@ -255,6 +259,13 @@ def check_optimizer(scheduler: Any, optimizer: Any) -> None:
             "The `scheduler` was made for another optimizer. Make it from the `optimizer` that "
             "this cell leaves."
         )
+
+
+def _put_rate(group: dict[str, Any], value: float) -> None:
+    if isinstance(group["lr"], torch.Tensor):
+        group["lr"].fill_(value)
+    else:
+        group["lr"] = value
 
 
 def _shadow(optimizer: Optimizer) -> Optimizer:

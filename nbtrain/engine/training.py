@@ -22,6 +22,7 @@ from nbtrain.engine.recorder import Recorder
 from nbtrain.engine.regularize import FiniteCheck, Overflows
 from nbtrain.engine.schedule import Schedule, is_scheduler
 from nbtrain.engine.task import Task, metric_names
+from nbtrain.engine.update import Trained
 from nbtrain.errors import DataError, ModelError, UsageError
 from nbtrain.messages import Started, Validated
 
@@ -100,9 +101,8 @@ class Training:
         if not task.model.training:
             task.model.train()
         self.optimizer = self._optimizer()
-        self.parameters: Sequence[nn.Parameter] = [
-            p for group in self.optimizer.param_groups for p in group["params"]
-        ]
+        self.trained = Trained(self.optimizer, task.model)
+        self.parameters: Sequence[nn.Parameter] = self.trained.parameters
         self.schedule = Schedule(self.optimizer, None, None)
         self.early = EarlyStopping(
             monitor=options["early_stop"] or ("val_loss" if task.data.val is not None else "loss"),

@@ -7,7 +7,7 @@ every step: gathering lists that do not change, looking for hooks, recording for
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import is_
 from typing import Any, NamedTuple
@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim import optimizer as torch_optimizer
+
+from nbtrain.engine.ownership import adopt
 
 
 def update_of(optimizer: Optimizer) -> Callable[[], object]:
@@ -66,17 +68,44 @@ def _is_torchs(step: Any) -> bool:
 _FILES = {inspect.getfile(torch_optimizer), inspect.getfile(Adam), inspect.getfile(AdamW)}
 
 
-def clearing(optimizer: Optimizer, parameters: Iterable[nn.Parameter]) -> Callable[[], None]:
-    """What lets go of every gradient, as ``optimizer.zero_grad`` does for its own."""
-    every: dict[int, Tensor] = {id(w): w for w in parameters}
-    every.update((id(w), w) for group in optimizer.param_groups for w in group["params"])
-    weights = tuple(every.values())
+class Trained:
+    """The parameters that an optimizer trains, in one list that follows its groups.
 
-    def clear() -> None:
-        for weight in weights:
+    A step may add groups to it, as who unfreezes a network layer by layer does.
+    """
+
+    def __init__(self, optimizer: Optimizer, model: nn.Module) -> None:
+        self.parameters: list[nn.Parameter] = []
+        self._optimizer, self._model = optimizer, model
+        self._known: list[list[Tensor]] = []
+        self.gather()
+
+    def look(self) -> None:
+        """Notice what joined or left in this step. Called on the training thread, after each
+        backward pass. Raises `ModelError` if another living run trains what joined."""
+        groups = self._optimizer.param_groups
+        if len(groups) == len(self._known):
+            for group, known in zip(groups, self._known, strict=True):
+                weights = group["params"]
+                if len(weights) != len(known) or not all(map(is_, weights, known)):
+                    break
+            else:
+                return
+        self.gather()
+        adopt()
+
+    def clear(self) -> None:
+        """Let go of every gradient: the optimizer's, and those of the model's other weights."""
+        for weight in self._every:
             weight.grad = None
 
-    return clear
+    def gather(self) -> None:
+        """List them anew, with what the model has besides."""
+        groups = self._optimizer.param_groups
+        self._known = [list(group["params"]) for group in groups]
+        self.parameters[:] = [weight for group in groups for weight in group["params"]]
+        every = {id(weight): weight for weight in (*self._model.parameters(), *self.parameters)}
+        self._every = tuple(every.values())
 
 
 def _is_plain(group: dict[str, Any]) -> bool:
@@ -168,7 +197,8 @@ class _FusedAdam:
         state = self._optimizer.state
         for group in self._optimizer.param_groups:
             parameters = list(group["params"])
-            if not all(state.get(w) for w in parameters):
+            if not _is_plain(group) or not all(state.get(w) for w in parameters):
+                self._lists = []
                 return
             columns = (
                 [state[w][key] for w in parameters] for key in ("exp_avg", "exp_avg_sq", "step")

@@ -12,7 +12,11 @@ import torch
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from nbtrain.engine.update import clearing, update_of
+from nbtrain import messages as m
+from nbtrain.engine.ownership import check_free
+from nbtrain.engine.update import Trained, update_of
+from nbtrain.errors import ModelError
+from tests.engine.harness import classes, run_loop
 
 
 def network() -> nn.Sequential:
@@ -168,5 +172,100 @@ def test_clearing_lets_go_of_every_gradient() -> None:
     model, scale = network(), nn.Parameter(torch.ones(1))
     optimizer = Adam([*list(model.parameters())[:2], scale])
     (model(torch.ones(2, 4)) * scale).sum().backward()
-    clearing(optimizer, model.parameters())()
+    Trained(optimizer, model).clear()
     assert [w.grad for w in (*model.parameters(), scale)] == [None] * 5
+
+
+class Thawed(nn.Module):
+    """A network whose first layer joins the training at the third step."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__()
+        with torch.random.fork_rng([]):
+            torch.manual_seed(2)
+            self.body, self.head = nn.Linear(4, 8), nn.Linear(8, 3)
+        self.optimizer = Adam(self.head.parameters(), lr=1e-2, fused=True)
+        self.settings, self.steps = settings, 0
+
+    def forward(self, x: Any) -> Any:
+        if self.training:
+            self.steps += 1
+            if self.steps == 3:
+                self.optimizer.add_param_group({"params": self.body.parameters(), **self.settings})
+        return self.head(torch.tanh(self.body(x)))
+
+
+def thaw(commands: Any = (), settings: Any = None, **options: Any) -> tuple[Thawed, Any]:
+    model = Thawed(**(settings or {}))
+    options = {"batch_size": 8, "val_split": 0.0, "steps": 8, **options}
+    return model, run_loop(model, classes(), commands, optimizer=model.optimizer, **options)
+
+
+def test_parameters_that_join_train_as_in_a_plain_loop() -> None:
+    model, run = thaw(clip_grad_norm=0.5, l2=0.1)
+    other = Thawed()
+    for batch, _ in run.training.task.data.train.epoch(0, batch_size=8):
+        loss = nn.functional.cross_entropy(other(batch[0]), batch[1])
+        weights = [w for group in other.optimizer.param_groups for w in group["params"]]
+        loss = loss + 0.1 * sum(w.square().sum() for w in weights)
+        other.optimizer.zero_grad()
+        other.body.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, 0.5)
+        other.optimizer.step()
+    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-6)
+    assert not torch.equal(model.body.weight, Thawed().body.weight)
+
+
+def test_groups_that_join_follow_the_knobs() -> None:
+    commands = [(4, m.Set(knob="lr", value=4e-2)), (5, m.Set(knob="weight_decay", value=0.2))]
+    commands.append((6, m.Set(knob="momentum", value=0.5)))
+    model, run = thaw(commands, {"lr": 1e-3, "weight_decay": 0.1})
+    assert not run.of(m.Rejected)
+    first, joined = model.optimizer.param_groups
+    assert (first["lr"], joined["lr"]) == (4e-2, pytest.approx(4e-3))
+    assert joined["weight_decay"] == 0.2
+    assert joined["betas"] == (0.5, 0.999)
+
+
+def test_groups_that_join_follow_the_schedule() -> None:
+    model, run = thaw(settings={"lr": 1e-3}, scheduler="linear", steps=8)
+    first, joined = model.optimizer.param_groups
+    assert first["lr"] < 1e-2
+    rates = run.history["lr"]
+    assert joined["lr"] == pytest.approx(1e-3 * first["lr"] / rates[2], rel=1e-4)
+
+
+def test_a_group_that_joins_in_a_way_of_its_own_keeps_it() -> None:
+    pair = Pair(lambda model: Adam(model[0].parameters(), lr=1e-2, fused=True))
+    pair.step()
+    pair.each(
+        lambda model, optimizer: optimizer.add_param_group(
+            {"params": model[2].parameters(), "amsgrad": True}
+        )
+    )
+    pair.step()
+    pair.check()
+
+
+def test_parameters_that_join_are_the_runs_own() -> None:
+    seen: list[str] = []
+
+    class Growing(Thawed):
+        def forward(self, x: Any) -> Any:
+            out = super().forward(x)
+            if self.training and self.steps == 3:
+                self.extra = nn.Linear(3, 3)
+                self.optimizer.add_param_group({"params": self.extra.parameters()})
+            if self.steps == 5:
+                with pytest.raises(ModelError, match="training this model"):
+                    check_free(self.extra)
+                seen.append(type(copy.deepcopy(self.extra)).__name__)
+            return self.extra(out) if self.steps > 3 else out
+
+    model = Growing()
+    run_loop(model, classes(), optimizer=model.optimizer, batch_size=8, epochs=1, val_split=0.0)
+    assert seen == ["Linear"]
+    assert type(model.extra) is nn.Linear
+    check_free(model)
