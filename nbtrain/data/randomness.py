@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from nbtrain.data import byname
+from nbtrain.data import byname, rewind
 from nbtrain.data.batches import Notes
 from nbtrain.data.order import mix
 from nbtrain.data.routing import TorchDraws
@@ -97,7 +97,7 @@ class OwnRandomness(AbstractContextManager[None]):
     def __enter__(self) -> None:
         seed, self._seed = self._seed, None
         if seed is not None and self._routing is not None:
-            self._routing.seed(seed)
+            self._routing.reseed(seed)
         with ExitStack() as inside:
             if self._swap:
                 _acquire()
@@ -115,6 +115,8 @@ class OwnRandomness(AbstractContextManager[None]):
                 inside.enter_context(byname.listening())
                 inside.callback(byname.use, byname.use(self._generators))
             if self._routing is not None:
+                inside.enter_context(rewind.listening())
+                inside.enter_context(rewind.Step(self._routing))
                 inside.enter_context(self._routing)
             self._inside = inside.pop_all()
 

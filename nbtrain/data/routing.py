@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+_CPU = torch.device("cpu")
+
 
 class TorchDraws(TorchDispatchMode):
     """Within, what this thread draws without naming a generator comes from ours, one a device.
@@ -22,11 +24,27 @@ class TorchDraws(TorchDispatchMode):
         self._seed = 0
         self._generators: dict[torch.device, torch.Generator] = {}
 
-    def seed(self, seed: int) -> None:
-        """Begin anew, as ``torch.manual_seed`` would."""
+    def reseed(self, seed: int) -> torch.Generator:
+        """What ``torch.manual_seed`` does within. Returns the CPU's generator."""
         self._seed = seed
         for generator in self._generators.values():
             generator.manual_seed(seed)
+        return self._generator(_CPU)
+
+    def remember(self) -> Tensor:
+        """What ``torch.get_rng_state`` gives within."""
+        return self._generator(_CPU).get_state()
+
+    def recall(self, state: Tensor) -> None:
+        """What ``torch.set_rng_state`` does within."""
+        self._generator(_CPU).set_state(state)
+
+    def _generator(self, device: torch.device) -> torch.Generator:
+        found = self._generators.get(device)
+        if found is None:
+            found = torch.Generator(device).manual_seed(self._seed)
+            self._generators[device] = found
+        return found
 
     def __torch_dispatch__(
         self,
@@ -39,11 +57,7 @@ class TorchDraws(TorchDispatchMode):
         target = taking_generator(func) if may_draw(func) else None
         if target is None or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
-        device = device_of(args, kwargs)
-        generator = self._generators.get(device)
-        if generator is None:
-            generator = torch.Generator(device).manual_seed(self._seed)
-            self._generators[device] = generator
+        generator = self._generator(device_of(args, kwargs))
         return target(*args, **{**kwargs, "generator": generator})
 
 

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from nbtrain.data.rewind import Step, global_state, listening, set_global_state
 from nbtrain.data.routing import device_of, may_draw, taking_generator
-from nbtrain.engine.rewind import Step, global_state, listening, set_global_state
 from nbtrain.errors import ModelError
 
 _local = threading.local()

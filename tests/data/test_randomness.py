@@ -258,6 +258,29 @@ def test_seeding_in_a_dataset_seeds_the_runs_own():
     assert untouched() == state
 
 
+def test_a_seed_set_twice_gives_the_same_torch_draws_twice():
+    class Pairs(Noisy):
+        """An image and its mask, moved alike, as people write it."""
+
+        def __getitem__(self, index):
+            seed = np.random.randint(2**31)
+            torch.manual_seed(seed)
+            image = torch.rand(3)
+            state = torch.get_rng_state()
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                mask = torch.rand(3)
+            assert torch.equal(torch.get_rng_state(), state)
+            return image, mask
+
+    batches = prepare(train_data=Pairs(), val_split=0.0).train
+    state = untouched()
+    read = [batch for batch, _ in batches.epoch(0, batch_size=4)]
+    assert untouched() == state
+    assert all(torch.equal(image, mask) for image, mask in read)
+    assert not torch.equal(read[0][0], read[1][0])
+
+
 def functions():
     names = ("rand", "seed", "sample", "choice", "get_state")
     return [getattr(np.random, n) for n in names] + [random.random, random.choice, random.seed]
