@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nbtrain.data.batches import steps_in
+from nbtrain.data.byname import listening
 from nbtrain.data.fetch import Fetch, Ticket
 from nbtrain.data.order import Order, generator, mix
 from nbtrain.data.randomness import OwnRandomness
@@ -157,15 +158,16 @@ def replay(sampler: Any, seed: int, epoch: int, *, swap: bool = False) -> Iterat
             every = list(own)
         yield from every
         return
-    with drawn:
-        iterator = iter(own)
-    while True:
+    with listening():
         with drawn:
-            try:
-                value = next(iterator)
-            except StopIteration:
-                return
-        yield value
+            iterator = iter(own)
+        while True:
+            with drawn:
+                try:
+                    value = next(iterator)
+                except StopIteration:
+                    return
+            yield value
 
 
 def with_generator(sampler: Any, ours: torch.Generator) -> Any:

@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, default_collate
 
 from nbtrain.data.batches import NOT_YET
+from nbtrain.data.byname import listening
 from nbtrain.data.fetch import Finish, WorkerStart
 from nbtrain.data.loaders import with_generator
 from nbtrain.data.order import generator, mix
@@ -132,6 +133,12 @@ class Stream:
         Raises:
             DataError: if the stream is empty, as one is that can be read only once.
         """
+        with listening():
+            yield from self._batches(epoch, batch_size, start, patience)
+
+    def _batches(
+        self, epoch: int, batch_size: int, start: int, patience: float | None
+    ) -> Iterator[tuple[Any, int]]:
         reading = self._reading
         going_on = reading.go_on(epoch, start)
         current = reading.passes
@@ -217,6 +224,10 @@ class Iterated:
         Raises:
             DataError: if the loader gives nothing.
         """
+        with listening():
+            yield from self._batches(epoch, start, patience)
+
+    def _batches(self, epoch: int, start: int, patience: float | None) -> Iterator[tuple[Any, int]]:
         reading = self._reading
         if not reading.go_on(epoch, start):
             reading.begin(epoch, lambda: self._open(epoch))
