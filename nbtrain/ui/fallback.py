@@ -7,7 +7,6 @@ the same ``send``, and show what took effect. ``NBTRAIN_PANEL=plain`` asks for t
 
 from __future__ import annotations
 
-import contextvars
 import html
 import os
 import sys
@@ -23,8 +22,8 @@ from nbtrain.store.history import History
 from nbtrain.ui import picture, view
 from nbtrain.ui import writer as writers
 from nbtrain.ui.control import Control, controls
-from nbtrain.ui.feed import Feed
 from nbtrain.ui.place import Place
+from nbtrain.ui.shown import ShownRun
 
 PICTURE_EVERY: Final = 1.0
 """Seconds between two pictures, at least."""
@@ -44,33 +43,23 @@ def needed(namespace: Mapping[str, Any]) -> bool:
     )
 
 
-class PlainPanel:
-    """One run as plain widgets: made as a `panel.Panel` is, and drawn by the same writer.
+class PlainPanel(ShownRun):
+    """One run as plain widgets.
 
     Widgets that the user does not hold are written by the writer's thread alone; handlers
     only send commands.
     """
 
-    def __init__(
-        self,
-        history: History,
-        send: Callable[[m.Command], object],
-        *,
-        live: bool = True,
-        route: Callable[[str, m.Command], object] | None = None,
-        writer: writers.Writer | None = None,
-    ) -> None:
-        self.history = history
-        self.feed = Feed(history, live=live)
+    def _make(self, live: bool, writer: writers.Writer | None) -> None:
         self.widget = ipywidgets.VBox()
-        self._send = send
-        self._route = route
         self._writer = writer or writers.painter
         self._head, self._notices = ipywidgets.HTML(), ipywidgets.HTML()
         self._image = ipywidgets.Image(format="png", layout={"max_width": "100%"})
         self._image.layout.display = "none"
         self._pause = self._button("Pause", self._toggle)
-        self._keep = self._button("Keep both", self._keep_both)
+        self._keep = self._button(
+            "Keep both", lambda: m.Resume(sender="panel", share=True), self._replaced
+        )
         self._keep.layout.display = "none"
         self._buttons = ipywidgets.HBox(
             [
@@ -88,7 +77,6 @@ class PlainPanel:
         self._refused: dict[str, str] = {}
         self._drawn_at: tuple[Any, ...] = ()
         self._picture_at, self._pictured = 0.0, -1
-        self._context = contextvars.copy_context()
         self._fill()
         self._writer.add(self)
 
@@ -108,11 +96,8 @@ class PlainPanel:
 
     _ipython_display_ = show
 
-    def draw(self, now: float) -> float | None:
-        """Show what changed, and a fresh picture when it is time. See `writer.Drawable`."""
-        return self._context.run(self._draw, now)
-
     def _draw(self, now: float) -> float | None:
+        """Show what changed, and a fresh picture when it is time."""
         moment = (self.history.version, tuple(self._sent.items()), tuple(self._refused.items()))
         if moment != self._drawn_at:
             self._drawn_at = moment
@@ -189,20 +174,18 @@ class PlainPanel:
 
     # ── on the thread that handles the widgets' messages ─────────────────────────────
 
-    def _button(self, text: str, make: Callable[[], m.Command | None]) -> Any:
+    def _button(
+        self, text: str, make: Callable[[], m.Command], run: Callable[[], str | None] | None = None
+    ) -> Any:
+        """A button that sends what ``make`` gives to the run whose id ``run`` gives, or to this
+        one."""
         button = ipywidgets.Button(description=text)
-        button.on_click(lambda _: self._ask(text, make()))
+        button.on_click(lambda _: self._ask(text, make(), None if run is None else run()))
         return button
 
     def _toggle(self) -> m.Command:
         waits = self.history.state in ("paused", "finished")
         return m.Resume(sender="panel") if waits else m.Pause(sender="panel")
-
-    def _keep_both(self) -> m.Command | None:
-        replaced = self._replaced()
-        if replaced is not None and self._route is not None:
-            self._route(replaced, m.Resume(sender="panel", share=True))
-        return None
 
     def _replaced(self) -> str | None:
         """The id of the run whose place this one took, if it says so."""
@@ -214,13 +197,12 @@ class PlainPanel:
     def _set(self, knob: str, value: m.Value) -> None:
         self._ask(knob, m.Set(knob=knob, value=value, sender="panel"))
 
-    def _ask(self, name: str, command: m.Command | None) -> None:
-        if command is None:
-            return
+    def _ask(self, name: str, command: m.Command, run: str | None = None) -> None:
         self._refused.pop(name, None)
-        self._sent[name] = command.id
+        if run is None:  # another run's answer does not come here
+            self._sent[name] = command.id
         try:
-            self._send(command)
+            self._steer(run, command)
         except UsageError as error:
             self._sent.pop(name, None)
             self._refused[name] = str(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -12,11 +11,10 @@ from traitlets import Unicode
 
 from nbtrain import messages as m
 from nbtrain import wire
-from nbtrain.errors import NbtrainError, UsageError
-from nbtrain.store.history import History
+from nbtrain.errors import NbtrainError
 from nbtrain.ui import writer as writers
-from nbtrain.ui.feed import Feed
 from nbtrain.ui.pictures import Pictures
+from nbtrain.ui.shown import ShownRun
 
 FRONT_END: Final = "^0.1.0"
 """The versions of the front-end part that this panel can talk to."""
@@ -44,44 +42,19 @@ class PanelWidget(ipywidgets.DOMWidget):  # type: ignore[misc]
             self.comm._reply_subshell_for = lambda data, default: default
 
 
-class Panel:
-    """One run in the notebook: drawn from its history, steered through ``send``.
+class Panel(ShownRun):
+    """One run in the notebook, as our front-end part draws it."""
 
-    Made and shown on the main thread; from then on the writer's thread alone sends.
-
-    Args:
-        history: the run's history.
-        send: takes a command to the run. Never blocks; raises `UsageError` for what can be
-            refused at once.
-        live: whether a run takes commands.
-        route: takes a command to another run by its id, for buttons that act on one.
-        writer: draws the panel; by default the kernel's.
-    """
-
-    def __init__(
-        self,
-        history: History,
-        send: Callable[[m.Command], object],
-        *,
-        live: bool = True,
-        route: Callable[[str, m.Command], object] | None = None,
-        writer: writers.Writer | None = None,
-    ) -> None:
-        self.history = history
-        self.feed = Feed(history, live=live)
-        self._send = send
-        self._route = route
+    def _make(self, live: bool, writer: writers.Writer | None) -> None:
         self._writer = writer or writers.writer
         self._asked = threading.Event()
         self._viewed = False
         self._sequence = 0
-        self.widget = PanelWidget(history.id, self._receive)
-        # The cell that made the panel is the one that its messages belong to.
-        self._context = contextvars.copy_context()
+        self.widget = PanelWidget(self.history.id, self._receive)
         self._writer.add(self)
         # A test's writer draws everything; the kernel has one for frames and one for pictures.
         self._painter = writer or writers.painter
-        self._pictures = Pictures(history, self.widget.model_id, self._painter, live=live)
+        self._pictures = Pictures(self.history, self.widget.model_id, self._painter, live=live)
         self._painter.add(self._pictures)
 
     def show(self) -> None:
@@ -95,11 +68,8 @@ class Panel:
         """The panel in every form that a front end may know, with the picture ``drawn``."""
         return self._pictures.bundle(drawn)
 
-    def draw(self, now: float) -> float | None:
-        """Send what changed. See `writer.Drawable`."""
-        return self._context.run(self._draw, now)
-
     def _draw(self, now: float) -> float | None:
+        """Send what changed."""
         ended, seen = self.history.state == "finished", (*self._moment()[:2], False)
         if self._asked.is_set():
             self._asked.clear()
@@ -134,13 +104,7 @@ class Panel:
     def _command(self, run: Any, body: Any) -> None:
         """Pass on a command as the browser spells it; a refusal goes back among the answers."""
         try:
-            command = wire.command_from_json(body)
-            if run in (None, "", self.history.id):
-                self._send(command)
-            elif self._route is not None and isinstance(run, str):
-                self._route(run, command)
-            else:
-                raise UsageError("This button's run is gone. Run its cell again.")
+            self._steer(run, wire.command_from_json(body))
         except NbtrainError as error:
             self._refuse(body, str(error))
 

@@ -9,7 +9,7 @@ import ipywidgets
 import pytest
 
 from nbtrain import messages as m
-from nbtrain.errors import InvalidValue
+from nbtrain.errors import InvalidValue, UsageError
 from nbtrain.ui import fallback
 from nbtrain.ui.fallback import PlainPanel, needed
 from nbtrain.ui.writer import Writer
@@ -164,6 +164,17 @@ def test_a_replaced_run_can_go_on_beside_this_one(plain: Plain) -> None:
     ((run, command),) = plain.routed
     assert run == "abc"
     assert isinstance(command, m.Resume)
+
+
+def test_a_replaced_run_that_is_gone_says_so(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(run: str, command: m.Command) -> None:
+        raise UsageError("This run is no longer in memory. Run its cell again to train anew.")
+
+    monkeypatch.setattr(plain.panel, "_route", gone)
+    plain.history.apply(m.Noticed(run=RUN, topic="replaces:abc", text="digits@1 was stopped."))
+    plain.press("Keep both")
+    plain.draw()
+    assert "no longer in memory" in plain.text
 
 
 def test_picture_and_heading_follow_the_run(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
