@@ -174,7 +174,7 @@ def test_a_pause_while_a_worker_is_slow_acts_at_once_and_changes_nothing(
     assert np.array_equal(run.history["loss"], other.history["loss"])
 
 
-@pytest.mark.parametrize("make", LOADERS)
+@pytest.mark.parametrize("make", [lasting, stream])
 def test_a_batch_that_comes_in_a_pause_is_kept(make: Callable[[Any], Any]) -> None:
     run, gate = held_in_training(make)
     at = run.pause().step
@@ -237,7 +237,7 @@ def test_what_waits_for_a_step_that_never_comes_is_refused() -> None:
     assert "ended before its next step" in answer.reason
 
 
-@pytest.mark.parametrize("make", LOADERS)
+@pytest.mark.parametrize("make", [plain, stream])
 def test_a_validation_that_waits_for_a_worker_can_be_paused(make: Callable[[Any], Any]) -> None:
     gate = Gate()
     run = begin(train_data=classes(SAMPLES), val_data=make(Held(gate)))
