@@ -126,6 +126,7 @@ class Execution:
             if self.trainer.withdraw(self.folder.id):
                 waiting = self.inbox.take().commands
                 with self.ledger.writing:
+                    self.waits("")
                     for other in waiting:
                         if other.id != command.id:
                             self.ledger.reject(other, "the run was stopped before it began")

@@ -72,6 +72,15 @@ def test_a_queued_run_tells_that_it_waits_for_a_paused_one() -> None:
         assert "queue" not in run.history.notices
 
 
+def test_a_run_that_is_stopped_in_the_queue_waits_no_more() -> None:
+    paused(name="first")
+    second = begin(name="second")
+    assert "queue" in second.history.notices
+    second.stop()
+    assert second.state == "stopped"
+    assert "queue" not in second.history.notices
+
+
 def test_a_run_that_shares_waits_for_nobody() -> None:
     first = paused(name="first")
     assert "queue" not in done(name="second", share=True).history.notices
