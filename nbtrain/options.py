@@ -192,6 +192,16 @@ KNOBS: Final[tuple[Knob, ...]] = (
         doc="The metric, such as val_loss, whose lack of improvement ends the run.",
     ),
     Knob(
+        name="early_mode",
+        label="Mode",
+        kind="choice",
+        group="Early stopping",
+        default="auto",
+        words=("auto", "min", "max"),
+        doc="Whether less (min) or more (max) of the watched metric is better; auto goes by its "
+        "name.",
+    ),
+    Knob(
         name="patience",
         label="Patience",
         kind="int",

@@ -7,12 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-
-def better_of(metric: str) -> str:
-    """``"max"`` for metrics of which more is better, ``"min"`` for losses and errors."""
-    plain = metric.removeprefix("val_").lower()
-    growing = ("acc", "f1", "auc", "auroc", "precision", "recall", "r2", "iou", "score", "bleu")
-    return "max" if any(word in plain for word in growing) else "min"
+from nbtrain.engine.direction import better_of
 
 
 @dataclass(slots=True)
@@ -21,7 +16,8 @@ class EarlyStopping:
 
     Prechelt, "Early Stopping – But When?" (1998), the criterion UP with a patience.
     ``monitor`` is the metric; ``active`` says whether it may end the run, else it only
-    tells which weights were best.
+    tells which weights were best. ``mode`` says whether less (``"min"``) or more (``"max"``)
+    of it is better; ``"auto"`` goes by its name.
     """
 
     monitor: str
@@ -30,6 +26,14 @@ class EarlyStopping:
     min_delta: float
     best: float = math.nan
     waited: int = 0
+    mode: str = "auto"
+
+    @property
+    def better(self) -> str:
+        """``"min"`` or ``"max"``: which way the metric gets better."""
+        # What nobody asked to watch is the loss, whatever a watched metric would be.
+        loss = not self.active and self.monitor in ("loss", "val_loss")
+        return better_of(self.monitor, "auto" if loss else self.mode)
 
     def update(self, metrics: dict[str, float], counts: bool = True) -> bool:
         """Take one validation's metrics. Returns whether it was the best so far.
@@ -40,7 +44,7 @@ class EarlyStopping:
         if not math.isfinite(value):
             self.waited += counts
             return False
-        sign = 1.0 if better_of(self.monitor) == "min" else -1.0
+        sign = 1.0 if self.better == "min" else -1.0
         improved = math.isnan(self.best) or sign * (self.best - value) > self.min_delta
         if improved:
             self.best, self.waited = value, 0
@@ -59,6 +63,12 @@ class EarlyStopping:
         if monitor is not None and monitor != self.monitor:
             self.monitor, self.best = monitor, math.nan
         self.waited = 0
+
+    def turn(self, mode: str) -> None:
+        """Take less or more for better from here, and begin anew where that changes it."""
+        before, self.mode = self.better, mode
+        if self.better != before:
+            self.best, self.waited = math.nan, 0
 
 
 class Weights:

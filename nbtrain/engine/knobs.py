@@ -12,6 +12,7 @@ from torch import nn
 
 from nbtrain import options
 from nbtrain.engine import losses, optimizers
+from nbtrain.engine.direction import assumed
 from nbtrain.errors import CommandRejected, UsageError
 from nbtrain.messages import Value
 
@@ -184,7 +185,15 @@ class Knobs:
         if value is not None and value not in known:
             raise CommandRejected(str(losses.unknown_metric(value, known)))
         self.training.early.watch(value)
+        return None if value is None else self._direction_assumed(value)
+
+    def _set_early_mode(self, value: str) -> str | None:
+        self.training.early.turn(value)
         return None
+
+    def _direction_assumed(self, metric: str) -> str | None:
+        note = assumed(metric, self.values["early_mode"])
+        return f"{note}; early_mode='max' turns that round" if note else None
 
     def _set_patience(self, value: int) -> str | None:
         self.training.early.patience = value

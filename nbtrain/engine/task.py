@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from nbtrain.data import Prepared, prepare
+from nbtrain.data.asked import form_of
 from nbtrain.engine import losses, optimizers, schedule
+from nbtrain.engine.direction import assumed
 from nbtrain.engine.dry import forward_once
 from nbtrain.engine.knobs import Dropout
 from nbtrain.engine.losses import Loss
@@ -44,6 +46,8 @@ class Task:
     scheduler: Any = None
     notes: tuple[str, ...] = ()
     call: Callable[[nn.Module, Any], Any] = lambda model, inputs: model(inputs)
+    form: Any = None
+    """Of the inputs, as far as it is known how the model takes them. See `data.asked`."""
     attended: bool = True
     """Whether somebody watches: then a non-finite loss pauses the run instead of ending it."""
 
@@ -116,6 +120,8 @@ def bind(
     _check_options(task, typed)
     if task.optimizer is None and options["optimizer"] is None:
         notes.append("Adam, because no optimizer was asked for.")
+    if options["early_stop"] and (note := assumed(options["early_stop"], options["early_mode"])):
+        notes.append(f"{note[0].upper()}{note[1:]}; --early-mode max turns that round.")
     task.notes = tuple(notes)
     return task
 
@@ -148,6 +154,7 @@ def _bind_declared(task: Task, loss: Any, notes: list[str]) -> None:
     """Find out how the model is called and which loss fits, by one dry forward."""
     inputs, targets = task.data.split(task.data.example)
     task.call = _calling(task.model, inputs)
+    task.form = form_of(inputs)
     if loss is not None and task.options["loss"] is not None:
         raise UsageError("There are both a `loss` in the cell and a --loss. Leave one of them out.")
     outputs = forward_once(task.model, task.call, inputs)

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from nbtrain.engine import device as devices
 from nbtrain.engine import losses, optimizers
 from nbtrain.engine.control import Control
+from nbtrain.engine.direction import better_of
 from nbtrain.engine.draws import Draws
-from nbtrain.engine.early import EarlyStopping, Weights, better_of
+from nbtrain.engine.early import EarlyStopping, Weights
 from nbtrain.engine.flags import Flags
 from nbtrain.engine.knobs import Knobs
 from nbtrain.engine.recorder import Recorder
@@ -109,14 +110,13 @@ class Training:
             active=options["early_stop"] is not None,
             patience=options["patience"],
             min_delta=options["min_delta"],
+            mode=options["early_mode"],
         )
         self.knobs = Knobs(self)
         self._launch_knobs()
         self.replan()
         given = task.scheduler if task.scheduler is not None else options["scheduler"]
-        self.schedule = Schedule(
-            self.optimizer, given, self.total_steps, mode=better_of(self.early.monitor)
-        )
+        self.schedule = Schedule(self.optimizer, given, self.total_steps, mode=self.early.better)
         if is_scheduler(task.scheduler) and options["lr"] is not None:
             # It was made before this rate was known, and would write its own.
             self.schedule.set(options["lr"], "rebase")
@@ -131,7 +131,7 @@ class Training:
         self.scaler = (
             torch.amp.GradScaler(self.device.type) if options["precision"] == "fp16" else None
         )
-        self.measured = {name: better_of(name) for name in metric_names(task)}
+        self.measured = {name: self._better_of(name) for name in metric_names(task)}
         self.started = True
         return Started(
             run=self.run,
@@ -227,6 +227,9 @@ class Training:
         """The metrics that were measured so far or will be."""
         return list(self.measured)
 
+    def _better_of(self, metric: str) -> str:
+        return self.early.better if metric == self.early.monitor else better_of(metric)
+
     def compute(
         self, batch: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None, dict[str, Any] | None]:
@@ -277,7 +280,7 @@ class Training:
         """The event of one validation."""
         p = self.progress
         for name in metrics:
-            self.measured.setdefault(name, better_of(name))
+            self.measured.setdefault(name, self._better_of(name))
         return Validated(
             run=self.run,
             branch=p.branch,

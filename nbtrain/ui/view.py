@@ -7,7 +7,7 @@ only when what it is made of has changed, so a frame costs the same after a mill
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 import numpy as np
@@ -227,7 +227,8 @@ def _declaration(knob: options.Knob, reason: str | None) -> dict[str, Any]:
 
 def values(history: History) -> dict[str, Any]:
     """Every knob's value, and the action that set it last."""
-    last = {action.knob: action for action in history.actions if action.knob}
+    actions = history.actions
+    last = {action.knob: at for at, action in enumerate(actions) if action.knob}
     current: dict[str, Any] = dict(history.knobs) or requested(history)
     rates = current.get("dropout")
     for layer in history.layers[:MOST_LAYERS]:
@@ -236,15 +237,34 @@ def values(history: History) -> dict[str, Any]:
             current[name] = rates.get(layer) if isinstance(rates, dict) else rates
     shown = {}
     for name, value in current.items():
-        action = last.get(name)
+        at = max((last[knob] for knob in _family(name, last)), default=None)
+        action = None if at is None else actions[at]
         shown[name] = {
             "value": value,
-            "old": action.old if action else None,
+            "old": _before(action, name, value) if action else None,
             "step": action.step if action else None,
             "note": action.note if action else None,
             "command": action.id if action else None,
         }
     return shown
+
+
+def _family(name: str, knobs: Iterable[str]) -> list[str]:
+    """Those of ``knobs`` that set ``name``: a layer's rate is set with the rate of all, too."""
+    return [
+        knob
+        for knob in knobs
+        if knob == name or name.startswith(f"{knob}.") or knob.startswith(f"{name}.")
+    ]
+
+
+def _before(action: Action, name: str, value: m.Value) -> m.Value:
+    """The value of ``name`` that ``action`` replaced; ``value`` where it does not tell."""
+    if action.knob == name:
+        return action.old
+    if not name.startswith(f"{action.knob}."):
+        return value
+    return action.old.get(name.partition(".")[2]) if isinstance(action.old, dict) else action.old
 
 
 def requested(history: History) -> dict[str, Any]:
@@ -268,7 +288,9 @@ def horizon(history: History) -> dict[str, float] | None:
     if not isinstance(patience, int) or "patience" in h.unsupported:
         return None
     curve = h.curve(watched)
-    sign = -1.0 if h.metrics.get(watched) == "max" else 1.0
+    mode = h.knobs.get("early_mode")  # not in journals of before there was one
+    better = mode if mode in ("min", "max") else h.metrics.get(watched)
+    sign = -1.0 if better == "max" else 1.0
     delta = h.knobs.get("min_delta")
     last = _last_improvement(sign * curve.values, delta if isinstance(delta, float) else 0.0)
     count, now = len(curve.values), float(curve.epochs[-1])

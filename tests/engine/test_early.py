@@ -4,30 +4,11 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 from torch import nn
 
-from nbtrain.engine.early import EarlyStopping, Weights, better_of
+from nbtrain.engine.early import EarlyStopping, Weights
 from tests.engine.harness import same, weights
-
-
-@pytest.mark.parametrize(
-    ("metric", "better"),
-    [
-        ("loss", "min"),
-        ("val_loss", "min"),
-        ("mae", "min"),
-        ("val_perplexity", "min"),
-        ("accuracy", "max"),
-        ("val_accuracy", "max"),
-        ("val_F1", "max"),
-        ("auc", "max"),
-        ("r2", "max"),
-    ],
-)
-def test_which_way_is_better(metric: str, better: str) -> None:
-    assert better_of(metric) == better
 
 
 def watch(values: list[float], **settings: object) -> tuple[list[bool], int | None]:
@@ -51,6 +32,29 @@ def test_patience_counts_validations_without_improvement() -> None:
 
 def test_more_is_better_for_accuracy() -> None:
     assert watch([0.1, 0.2, 0.1, 0.1], monitor="val_accuracy") == ([True, True, False, False], 4)
+
+
+def test_a_mode_that_was_asked_for_goes_before_the_name() -> None:
+    settings = {"monitor": "val_energy", "mode": "max"}
+    assert watch([0.1, 0.2, 0.3, 0.2], **settings)[0] == [True, True, True, False]
+    settings = {"monitor": "val_dice", "mode": "min"}
+    assert watch([0.3, 0.2, 0.1], **settings)[0] == [True, True, True]
+
+
+def test_a_mode_is_for_what_is_watched_and_not_for_the_loss() -> None:
+    assert watch([3, 2, 1], active=False, mode="max")[0] == [True, True, True]
+    assert watch([3, 2, 1], mode="max")[0] == [True, False, False]
+
+
+def test_turning_the_mode_round_begins_anew() -> None:
+    early = EarlyStopping(monitor="val_energy", active=True, patience=2, min_delta=0.0)
+    early.update({"val_energy": 1.0})
+    early.update({"val_energy": 2.0})
+    early.turn("max")
+    assert early.update({"val_energy": 0.5})
+    early.turn("max")
+    assert not early.update({"val_energy": 0.4})
+    assert early.waited == 1
 
 
 def test_a_small_change_is_no_improvement() -> None:

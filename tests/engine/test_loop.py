@@ -327,6 +327,50 @@ def test_what_early_stopping_watches_can_be_changed() -> None:
     assert run.training.progress.epoch == 2
 
 
+def rising(name: str, **settings: Any) -> Any:
+    """A run that watches a metric which grows at each validation."""
+    readings = iter(range(1000))
+    return go(
+        metrics={name: lambda outputs, targets: next(readings)},
+        early_stop=f"val_{name}",
+        patience=2,
+        val_split=0.25,
+        epochs=5,
+        **settings,
+    )
+
+
+def test_a_metric_that_grows_is_followed_up() -> None:
+    run = rising("dice")
+    assert run.training.progress.epoch == 5
+    assert [e.best for e in run.of(m.Validated)] == [True] * 5
+    assert run.history.metrics["val_dice"] == "max"
+    assert not any("val_dice" in note for note in run.history.notes)
+
+
+def test_which_way_an_unknown_metric_goes_is_told_and_can_be_said() -> None:
+    run = rising("energy")
+    assert run.training.request.outcome == "early-stopped"
+    assert any("less of val_energy" in n.lower() and "--early-mode" in n for n in run.history.notes)
+    run = rising("energy", early_mode="max", scheduler="plateau")
+    assert run.training.progress.epoch == 5
+    assert run.history.metrics["val_energy"] == "max"
+    assert run.training.schedule.scheduler.mode == "max"
+    assert not any("val_energy" in note for note in run.history.notes)
+
+
+def test_which_way_is_better_can_be_said_while_it_trains() -> None:
+    watch = m.Set(knob="early_stop", value="val_energy")
+    metrics = {"energy": lambda outputs, targets: 1.0}
+    run = go(
+        [(1, watch), (1, m.Set(knob="early_mode", value="max"))],
+        metrics=metrics, val_split=0.25, epochs=1,
+    )  # fmt: skip
+    answer = run.answer(watch)
+    assert isinstance(answer, m.Applied) and "early_mode='max'" in (answer.note or "")
+    assert run.training.early.better == "max"
+
+
 def test_early_stopping_can_be_switched_off() -> None:
     run = go(
         [(1, m.Set(knob="early_stop", value="off"))],

@@ -37,6 +37,7 @@ GOOD: dict[str, st.SearchStrategy[Any]] = {
     "--l2": st.sampled_from(["off", "1e-5"]),
     "--label-smoothing": st.sampled_from(["off", "0.1"]),
     "--early-stop": st.sampled_from(["off", "val_loss", "val_accuracy", "loss"]),
+    "--early-mode": st.sampled_from(["auto", "min", "max"]),
     "--patience": st.integers(1, 5),
     "--min-delta": st.sampled_from(["off", "0.001"]),
     "--optimizer": st.sampled_from(["adam", "adamw", "sgd", "nesterov", "rmsprop", "nadam"]),

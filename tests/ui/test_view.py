@@ -110,6 +110,20 @@ def test_every_dropout_layer_has_a_knob_behind_that_of_all() -> None:
     assert keys["values"]["dropout.block.drop"]["value"] == 0.4
 
 
+def test_a_layers_rate_that_was_set_with_all_others_says_so() -> None:
+    history = started(layers=("1", "2"), knobs={"dropout": {"1": 0.1, "2": 0.4}})
+    applied(history, knob="dropout.2", old=0.4, new=0.5, knobs={"dropout": {"1": 0.1, "2": 0.5}})
+    step(history)
+    shown = whole(history)["values"]
+    assert (shown["dropout"]["step"], shown["dropout.2"]["step"]) == (0, 0)
+    assert shown["dropout"]["old"] == shown["dropout"]["value"]  # so nothing is said of before
+    assert shown["dropout.1"]["step"] is None
+    applied(history, knob="dropout", old={"1": 0.1, "2": 0.5}, new=0.0)
+    shown = whole(history)["values"]
+    assert [shown[f"dropout.{layer}"]["old"] for layer in "12"] == [0.1, 0.5]
+    assert [shown[f"dropout.{layer}"]["step"] for layer in "12"] == [10, 10]
+
+
 def test_a_value_shows_where_it_took_effect() -> None:
     history = started()
     step(history)
@@ -196,6 +210,12 @@ def test_the_horizon_follows_the_metric_its_direction_and_the_least_change() -> 
         validate(history, loss)
     # The last accuracy is higher, by less than the least change that counts.
     assert horizon(history) == {"from": 2.0, "to": 4.0}
+    # Its name is not asked where somebody said which way is better.
+    history = started(knobs={"early_stop": "val_accuracy", "early_mode": "min", "patience": 4})
+    for loss in (1.0, 0.5, 0.45):
+        step(history)
+        validate(history, loss)
+    assert horizon(history) == {"from": 1.0, "to": 5.0}
 
 
 @pytest.mark.parametrize(
