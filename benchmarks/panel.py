@@ -35,7 +35,7 @@ from nbtrain.ui.writer import Drawable, Writer
 SIZES = {"1k": 1_000, "10k": 10_000, "100k": 100_000, "1M": 1_000_000}
 FRAMES_PER_SECOND = 10
 FRAMES = 300
-QUICK_FRAMES = 20
+QUICK_FRAMES = 60
 BROWSER_FRAMES = 100
 QUICK_BROWSER_FRAMES = 10
 
