@@ -23,8 +23,11 @@ export const Announcer = memo(function Announcer({ model }: { model: PanelModel 
     }
     for (const knob of model.state.view.knobs) {
       const value = values[knob.name];
+      // A layer's rate is set with the rate of all too, which is news once.
+      const action = model.state.view.actions.find(({ id }) => id === value?.command);
       if (
         value &&
+        (!action || action.knob === knob.name) &&
         value.step !== null &&
         value.command !== said.current.values[knob.name]?.command
       ) {

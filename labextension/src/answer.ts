@@ -10,10 +10,11 @@ export function answerText(knob: Knob, value: KnobValue): string {
   const after = knobValue(knob, value.value);
   const was = isOff(knob, value.old);
   const is = isOff(knob, value.value);
+  const worded = knob.kind === 'choice' || knob.kind === 'text';
   const change = is
     ? 'off'
     : was
-      ? after === 'on'
+      ? after === 'on' || worded
         ? after
         : `on, ${after},`
       : before === after
@@ -23,8 +24,19 @@ export function answerText(knob: Knob, value: KnobValue): string {
   return `✓ ${change} at step ${count(value.step ?? 0)}${note}`;
 }
 
-/** What switching on brings back: the value before, or one in the slider's middle. */
-export function onValue(knob: Knob, value: KnobValue | undefined, remembered: Value): Value {
+/**
+ * What switching on brings back: the value before, or one in the slider's middle. A limit to
+ * the steps begins at the end that is `planned`, so that it cannot end the run by itself.
+ */
+export function onValue(
+  knob: Knob,
+  value: KnobValue | undefined,
+  remembered: Value,
+  planned: number | null = null
+): Value {
+  if (knob.name === 'steps' && planned !== null) {
+    return planned;
+  }
   if (knob.words.includes('on')) {
     return 'on';
   }

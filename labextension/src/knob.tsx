@@ -75,7 +75,10 @@ export const KnobRow = memo(function KnobRow({ model, knob, closed }: Props) {
             on={!off}
             disabled={reason !== null}
             describe={describe}
-            flip={() => set(off ? onValue(knob, value, remembered.current) : 'off')}
+            flip={() => {
+              const planned = model.state.view.progress.total_steps;
+              set(off ? onValue(knob, value, remembered.current, planned) : 'off');
+            }}
           />
         )}
         {knob.slider && !(off && knob.can_be_off) && (
@@ -299,7 +302,7 @@ function Select({ id, knob, value, disabled, describe, choose }: SelectProps): J
     >
       {words.map(word => (
         <option key={word} value={word}>
-          {word.replace(/_/g, ' ')}
+          {word}
         </option>
       ))}
     </select>

@@ -68,6 +68,9 @@ describe('an answer', () => {
     expect(answerText(knob(), late)).toBe('✓ 3.0e-3 → 1.0e-3 at step 1,231');
     expect(answerText(decay, given(1e-4, 0))).toBe('✓ off at step 180');
     expect(answerText(decay, given(0, 1e-4))).toBe('✓ on, 1.0e-4, at step 180');
+    const watch = knob({ kind: 'text', slider: null, can_be_off: true, off: null });
+    const watched = { ...given(null, null), value: 'val_loss' };
+    expect(answerText(watch, watched)).toBe('✓ val_loss at step 180');
     expect(answerText(knob(), given(1e-3, 1e-3, 'recompiled once'))).toBe(
       '✓ 1.0e-3 at step 180 (recompiled once)'
     );
@@ -78,6 +81,9 @@ describe('an answer', () => {
     expect(onValue(decay, given(0, 0), 5e-4)).toBe(5e-4);
     expect(onValue(knob({ can_be_off: true, slider: [1e-2, 1e2] }), undefined, null)).toBe(1);
     expect(onValue(knob({ words: ['on'], can_be_off: true }), undefined, null)).toBe('on');
+    const steps = knob({ name: 'steps', kind: 'int', can_be_off: true, slider: [1, 1e5] });
+    expect(onValue(steps, given(null, 300), 300, 1380)).toBe(1380);
+    expect(onValue(steps, given(null, 300), 300)).toBe(300);
   });
 });
 
