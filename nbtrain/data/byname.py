@@ -8,10 +8,14 @@ where they always went, some 0.1 µs later.
 from __future__ import annotations
 
 import random
+import struct
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from nbtrain.data.exchange import Exchange, Function
 
@@ -27,6 +31,33 @@ class Generators:
         """Begin anew, as ``random.seed`` and ``numpy.random.seed`` would."""
         self.python.seed(seed)
         self.numpy.seed(seed & 0xFFFFFFFF)
+
+    def state(self) -> dict[str, Tensor]:
+        """The state of both, as an int64 tensor each: what ``getstate`` and ``get_state`` give,
+        in order. The normal number that is kept for the next call comes last, after whether
+        there is one, by the bits of its float64."""
+        _, python, gauss = self.python.getstate()
+        _, keys, place, has_gauss, cached = self.numpy.get_state()
+        rest = [int(place), int(has_gauss), _bits(float(cached))]
+        return {
+            "python": torch.tensor([*python, int(gauss is not None), _bits(gauss or 0.0)]),
+            "numpy": torch.tensor([*map(int, keys), *rest]),
+        }
+
+
+def _bits(number: float) -> int:
+    return int(struct.unpack("<q", struct.pack("<d", number))[0])
+
+
+def shared_states() -> dict[str, Any]:
+    """The states of the two generators that all share, to compare."""
+    name, keys, *rest = _numpy_state()
+    return {"Python": _python_state(), "NumPy": (name, keys.tobytes(), *rest)}
+
+
+# Taken before anybody can exchange them.
+_python_state: Callable[[], Any] = random.getstate
+_numpy_state: Callable[[], Any] = np.random.get_state
 
 
 _OTHERS = {"seed": "seed", "ranf": "random_sample", "sample": "random_sample"}
@@ -56,3 +87,14 @@ def _call(kind: str, method: str) -> Callable[..., Any]:
 _exchange = Exchange[Generators](_functions)
 listening = _exchange.listening
 use = _exchange.use
+
+
+@contextmanager
+def drawing_from(generators: Generators) -> Iterator[None]:
+    """Within, this thread draws from ``generators``."""
+    with listening():
+        before = use(generators)
+        try:
+            yield
+        finally:
+            use(before)

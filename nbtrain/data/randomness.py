@@ -100,6 +100,8 @@ class OwnRandomness(AbstractContextManager[None]):
             self._routing.reseed(seed)
         with ExitStack() as inside:
             if self._swap:
+                # The functions mean what everyone shares as well, here.
+                inside.callback(byname.use, byname.use(None))
                 _acquire()
                 inside.callback(_swap.release)
                 inside.callback(_put, _states())

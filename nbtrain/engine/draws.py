@@ -3,7 +3,8 @@
 Everything that model, loss and augmentation draw on the training thread comes from the
 run's generators, so a ``torch.randn`` in another cell, or a second run, changes nothing.
 
-`nn.Dropout` takes a generator directly, at no cost. Other draws (LSTM dropout, attention,
+`nn.Dropout` takes a generator directly, at no cost, and on the training thread `random` and
+`numpy.random` are the run's (see `nbtrain.data.byname`). Other draws (LSTM dropout, attention,
 ``F.dropout``, ``randn_like`` in a variational autoencoder) are re-routed by a thread-local
 dispatch mode that passes ``generator=`` to the operators PyTorch tags
 ``nondeterministic_seeded``. The mode costs about 90 µs a step on a small network, so it is
@@ -14,8 +15,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import random
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from nbtrain.data import byname
 from nbtrain.data.rewind import Step, global_state, listening, set_global_state
 from nbtrain.data.routing import device_of, may_draw, taking_generator
 from nbtrain.errors import ModelError
@@ -53,7 +53,10 @@ class Draws:
         self.late: int | None = None
         """The step that found the first draws, where steps before it may have drawn too."""
         self.shared: set[str] = set()
-        """Whose global generators a step drew from, though it is the run's."""
+        """Whose global generators a step drew from, past the functions of their modules."""
+        self.named = byname.Generators()
+        """What `random` and `numpy.random` are on the training thread."""
+        self.named.seed(derive(seed, "named"))
         self.news = False
         """Whether there is something new for `told`."""
         self._suspects: set[str] = set()
@@ -76,8 +79,9 @@ class Draws:
         return found
 
     def state(self) -> dict[str, Tensor]:
-        """The state of every generator, by device: a byte tensor each."""
-        return {str(device): g.get_state() for device, g in self._generators.items()}
+        """The state of every generator: byte tensors by device, and Python's and NumPy's."""
+        states = {str(device): g.get_state() for device, g in self._generators.items()}
+        return {**states, **self.named.state()}
 
     def remember(self) -> Tensor:
         """The state of every generator: what ``torch.get_rng_state`` gives within a step."""
@@ -125,7 +129,7 @@ class Draws:
 
     @contextmanager
     def here(self) -> Iterator[None]:
-        """Within, `nn.Dropout` on this thread draws from this run.
+        """Within, `nn.Dropout`, `random` and `numpy.random` on this thread draw from this run.
 
         Backward passes stay on this thread, also those of an accelerator: what they compute
         again draws from this run too.
@@ -133,7 +137,11 @@ class Draws:
         before = getattr(_local, "draws", None)
         _local.draws = self
         try:
-            with listening(), torch.autograd.set_multithreading_enabled(False):
+            with (
+                listening(),
+                byname.drawing_from(self.named),
+                torch.autograd.set_multithreading_enabled(False),
+            ):
                 yield
         finally:
             _local.draws = before
@@ -160,12 +168,12 @@ class Draws:
     def trial(self, late: int | None = None) -> Iterator[None]:
         """Within, a step finds out what it draws. ``late`` is its number, where steps before
         it ran without a trial."""
-        foreign, before = self.foreign, _global_states()
+        foreign, before = self.foreign, byname.shared_states()
         with self.routed():
             yield
         if late is not None and self.foreign and not foreign:
             self.late, self.news = late, True
-        after = _global_states()
+        after = byname.shared_states()
         drawn = {name for name, state in after.items() if before.get(name, state) != state}
         drawn -= self.shared
         # A cell may have drawn meanwhile: only who does so in two steps on end is meant.
@@ -188,8 +196,8 @@ class Draws:
             )
         for owner in sorted(self.shared):
             said.append(
-                f"A step draws from {owner}'s global generator, which other cells share: the run "
-                "does not repeat bit for bit."
+                f"A step draws from {owner}'s global generator past the functions of its module, "
+                "and other cells share that generator: the run does not repeat bit for bit."
             )
         if self.late is not None:
             said.append(
@@ -210,24 +218,16 @@ class Draws:
             generator = torch.Generator(device)
             generator.manual_seed(derive(self.seed, device.type, *words))
             self._generators[device] = generator
+        named = byname.Generators()
+        named.seed(derive(self.seed, "named", *words))
         try:
-            with self.routed():
+            with self.routed(), byname.drawing_from(named):
                 yield
         finally:
             self._generators = kept
 
 
 _CPU = torch.device("cpu")
-
-
-def _global_states() -> dict[str, Any]:
-    """The state of each global generator that is not PyTorch's, to compare."""
-    states: dict[str, Any] = {"Python": random.getstate()}
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        name, keys, *rest = numpy.random.get_state()
-        states["NumPy"] = (name, keys.tobytes(), *rest)
-    return states
 
 
 def current() -> Draws | None:

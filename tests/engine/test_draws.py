@@ -187,9 +187,17 @@ def test_the_state_says_where_the_generators_are() -> None:
         torch.rand(3)
         state = {k: v.clone() for k, v in draws.state().items()}
         first = torch.rand(3)
-        for device, value in state.items():
-            draws.generator(torch.device(device)).set_state(value)
+        draws.generator(torch.device("cpu")).set_state(state["cpu"])
         assert torch.equal(first, torch.rand(3))
+    before = {name: state[name] for name in ("python", "numpy")}
+    with draws.here():
+        assert same({name: draws.state()[name] for name in before}, before)
+        random.gauss(0, 1), np.random.randn()
+    after = draws.state()
+    assert not any(torch.equal(after[name], before[name]) for name in before)
+    kept = [after[name][-1:].view(torch.float64).item() for name in ("python", "numpy")]
+    with draws.here():  # the second of a pair of normal numbers
+        assert [random.gauss(0, 1), np.random.randn()] == kept
 
 
 def test_seeds_differ_by_every_word() -> None:
@@ -429,14 +437,74 @@ def test_draws_that_begin_late_are_routed_at_the_next_epoch_and_told() -> None:
     assert "found at step 9" in text and "may not repeat" in text
 
 
-@pytest.mark.parametrize(
-    ("draw", "owner"), [(lambda: np.random.rand(), "NumPy"), (lambda: random.random(), "Python")]
-)
+def by_name() -> float:
+    return float(np.random.randn()) + random.gauss(0, 1)
+
+
+def seed_all() -> None:
+    random.seed(1)
+    np.random.seed(1)
+    torch.manual_seed(1)
+
+
+def noisy_run(draw: Callable[[], float], **settings: Any) -> Any:
+    """Noise in the steps of a run, and none in the pass that is tried before it."""
+    torch.manual_seed(1)
+    model = Noisy(lambda: draw() if current() else 0.0)
+    return run_loop(model, classes(), batch_size=8, **settings)
+
+
+def test_what_a_step_draws_from_python_and_numpy_is_the_runs_own() -> None:
+    seed_all()
+    users = random.getstate(), np.random.get_state()[1].tolist()
+    first = noisy_run(by_name, epochs=2)
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == users
+    random.random(), np.random.rand(5)
+    second = noisy_run(by_name, epochs=2)
+    assert same(weights(first.model), weights(second.model))
+    assert not same(weights(first.model), weights(noisy_run(lambda: 0.0, epochs=2).model))
+    assert [event for event in first.of(m.Noticed) if event.topic == "draws"] == []
+
+
+def test_what_others_draw_from_python_and_numpy_meanwhile_is_theirs() -> None:
+    drawn: list[float] = []
+
+    def draw() -> float:
+        here = by_name()
+        other = threading.Thread(target=lambda: drawn.append(by_name()))
+        other.start()
+        other.join()
+        return here
+
+    seed_all()
+    expected = [by_name() for _ in range(8)]
+    seed_all()
+    disturbed = noisy_run(draw, epochs=1, val_split=0.0)
+    calm = noisy_run(by_name, epochs=1, val_split=0.0)
+    assert drawn == expected
+    assert same(weights(disturbed.model), weights(calm.model))
+
+
+def test_a_validation_leaves_the_steps_their_draws_from_python_and_numpy() -> None:
+    class Always(Noisy):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x + float(self.draw()))  # type: ignore[no-any-return]
+
+    def train(commands: Any = ()) -> Any:
+        torch.manual_seed(1)
+        data = {"train_data": classes(), "val_data": classes(seed=1)}
+        return run_loop(Always(by_name), None, commands, epochs=2, batch_size=8, **data)
+
+    often = train([(step, m.Evaluate()) for step in (2, 5, 9)])
+    assert same(weights(often.model), weights(train().model))
+
+
+@pytest.mark.parametrize(("draw", "owner"), [(np.random.rand, "NumPy"), (random.random, "Python")])
 def test_a_global_generator_that_is_not_pytorchs_is_told_once(
     draw: Callable[[], Any], owner: str
 ) -> None:
     (text,) = notices(draw)
-    assert f"{owner}'s global generator, which other cells share" in text
+    assert f"{owner}'s global generator past the functions of its module" in text
 
 
 def test_a_cell_that_draws_meanwhile_is_not_taken_for_the_step() -> None:
