@@ -32,12 +32,16 @@ VERBS = {
 
 
 def live() -> dict[str, Run]:
-    """The live runs by name, latest first.
+    """The live runs, latest first, by name: by ``name@2`` where several share one.
 
     Imports nothing: before anything trains there is none, and training imports torch.
     """
     registry: Any = sys.modules.get("nbtrain.runs.registry")
-    return {} if registry is None else {run.name: run for run in reversed(registry.live())}
+    found: list[Run] = [] if registry is None else registry.live()[::-1]
+    names = [run.name for run in found]
+    return {
+        run.name if names.count(run.name) == 1 else f"{run.name}@{run.number}": run for run in found
+    }
 
 
 def obey(line: str, shell: InteractiveShell) -> str:
@@ -91,7 +95,7 @@ def help_text() -> str:
     lines += [f"  {verb:<11} {meaning}" for verb, meaning in VERBS.items()]
     lines += ["", "NAME may be left out while one run is live.", ""]
     found = live()
-    lines += [f"  {run.name} is {run.state} at step {run.history.step}" for run in found.values()]
+    lines += [f"  {ref} is {run.state} at step {run.history.step}" for ref, run in found.items()]
     if not found:
         lines += ["No run is live. %%train NAME at the top of a cell starts one; %runs lists all."]
     return "\n".join(lines)

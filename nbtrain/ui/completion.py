@@ -65,7 +65,8 @@ def _option_words(line: str) -> list[tuple[str, str]]:
         if option.kind == "flag":
             flags.append((f"--no-{option.flag[2:]}", "option"))
     if len(words) == 1:
-        return [*((name, "run") for name in live()), *flags]
+        names = dict.fromkeys(run.name for run in live().values())
+        return [*((name, "run") for name in names), *flags]
     return [*flags, ("--help", "option")]
 
 
@@ -117,7 +118,9 @@ def _command_words(line: str) -> list[tuple[str, str]]:
         known_knobs = {knob.name: knob for knob in options.KNOBS}
         knob = known_knobs.get("dropout" if value_of.startswith("dropout.") else value_of)
         return [] if knob is None else [(value, "value") for value in _values(knob)]
-    run = known.get(words[1]) if len(words) > 1 else next(iter(known.values()), None)
+    # A name that several live runs share means the latest, which stands first.
+    named = (run for ref, run in known.items() if len(words) == 1 or words[1] in (ref, run.name))
+    run = next(named, None)
     layers = () if run is None else run.history.layers
     names = [f"{knob.name}=" for knob in options.KNOBS]
     names += [f"dropout.{layer}=" for layer in layers]

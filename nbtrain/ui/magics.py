@@ -129,8 +129,8 @@ class TrainMagics(Magics):
         return spec.names_bound(self._cells.python(cell)) | found
 
     def _stop_older(self, name: str) -> Run | None:
-        """End a live run of this name between two steps; its weights stay as they are."""
-        older = live().get(name)
+        """End the latest live run of this name between two steps; its weights stay as they are."""
+        older = next((run for run in live().values() if run.name == name), None)
         if older is None:
             return None
         older.send(m.Stop(early=False, restore="last", sender="cell"))

@@ -11,9 +11,10 @@ import torch
 from IPython.core.interactiveshell import InteractiveShell
 
 from nbtrain import errors
+from nbtrain import messages as m
 from nbtrain.runs import presenter, registry
 from nbtrain.runs.trainer import join
-from nbtrain.ui import extension, table, waiting
+from nbtrain.ui import commands, extension, table, waiting
 
 MODEL = """
 import torch
@@ -301,6 +302,29 @@ def test_another_name_trains_beside_it(cell, shell):
     cell("%%train one --epochs 100000 --pace 100\n" + MODEL)
     cell("%%train two --epochs 1\n" + MODEL)
     assert shell.user_ns["one"].live
+
+
+def test_a_cell_that_runs_a_third_time_stops_the_run_it_replaces_not_the_one_kept(cell, shell):
+    text = "%%train o --share --epochs 100000 --pace 100\n" + MODEL
+    cell(text)
+    first = shell.user_ns["o"]
+    cell(text)
+    second = shell.user_ns["o"]
+    first.send(m.Resume(share=True))
+    assert soon(lambda: first.live and second.live)
+    assert set(commands.live()) == {"o@1", "o@2"}
+    listed = cell("%train")[1]
+    assert re.search(r"o@1 is \w+ at step \d+", listed)
+    assert re.search(r"o@2 is \w+ at step \d+", listed)
+    error, out = cell("%train pause")
+    assert isinstance(error, errors.UsageError)
+    assert "o@2, o@1 are live" in out
+    assert cell("%train pause o@1")[0] is None
+    assert first.state == "paused"
+    error, out = cell(text)
+    assert error is None, out
+    assert second.state == "stopped"
+    assert first.live
 
 
 # ── our own errors ───────────────────────────────────────────────────────────────────────
