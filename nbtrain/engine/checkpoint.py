@@ -47,12 +47,16 @@ class Writer:
         self._best: Weights | None = None
 
     def interval(self, t: Training, emit: Emit) -> None:
-        """Write the newest state, unless it was written less than a second ago or checkpoints
-        have cost 5 % of the training already."""
+        """Write the newest state and the best weights, where they are others than those on
+        the disk; unless that was done less than a second ago or checkpoints have cost 5 % of
+        the training already."""
         seconds = t.progress.seconds
         if seconds >= self._due and self._spent + self._longest <= _SHARE * seconds:
             self._due = seconds + _APART
+            before = self._spent
             self._write(t, "interval", "newest", emit)
+            self._write_best(t, emit)
+            self._longest = max(self._longest, self._spent - before)
 
     def asked(self, t: Training, emit: Emit) -> bool:
         """Write a checkpoint that is kept. Returns whether it could be written."""
@@ -61,11 +65,16 @@ class Writer:
     def last(self, t: Training, emit: Emit) -> None:
         """Write the state at the end, and the best weights where they are others."""
         self._write(t, "last", "newest", emit)
-        if t.best is not None and t.best is not self._best:
-            self._best = best = t.best
-            started = time.perf_counter()
-            self._put(t, lambda: _best(best), "best", "best", emit)
-            self._spent += time.perf_counter() - started
+        self._write_best(t, emit)
+
+    def _write_best(self, t: Training, emit: Emit) -> None:
+        best = t.best
+        if best is None or best is self._best:
+            return
+        started = time.perf_counter()
+        if self._put(t, lambda: _best(best), "best", "best", emit):
+            self._best = best
+        self._spent += time.perf_counter() - started
 
     def _write(self, t: Training, kind: Kind, name: str, emit: Emit) -> bool:
         started = time.perf_counter()

@@ -16,6 +16,7 @@ from torch import nn
 from nbtrain import messages as m
 from nbtrain.engine import checkpoint
 from nbtrain.engine.checkpoint import load_weights
+from nbtrain.engine.control import Script
 from tests.engine.harness import classes, network, run_loop, same, values, weights
 from tests.engine.test_optimizers import Tied
 
@@ -89,6 +90,25 @@ def test_interval_checkpoints_come_as_often_as_asked_for(
     run = go(tmp_path, checkpoint_every=every)
     written = [e for e in run.of(m.Checkpointed) if e.why == "interval"]
     assert min(1, len(written)) == count, "more only where they cost little of the training"
+
+
+def test_the_best_weights_are_on_the_disk_with_the_next_interval_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "_APART", 0.0)
+    monkeypatch.setattr(checkpoint, "_SHARE", 1e6)
+    there: list[tuple[int, dict[str, torch.Tensor]]] = []
+
+    class Reader(Script):
+        def emit(self, event: m.Event) -> None:
+            super().emit(event)
+            if isinstance(event, m.Checkpointed) and event.why == "best":
+                there.append((event.step, load_weights(tmp_path / "best.safetensors")))
+
+    run = go(tmp_path, control=Reader(), val_split=0.2, epochs=3)
+    assert [step for step, _ in there] == [e.step for e in run.of(m.Validated) if e.best]
+    assert there[0][0] == 4, "as soon as the first epoch has ended"
+    assert same(there[-1][1], run.training.best.state)
 
 
 def test_a_full_disk_does_not_end_the_training(
