@@ -53,9 +53,10 @@ class FiniteCheck:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.found = torch.zeros((), device=device)
-        self.good = torch.zeros((), device=device)
-        self._one = torch.ones((), device=device)
+        # The kernel takes this type alone, whatever torch.set_default_dtype says.
+        self.found = torch.zeros((), device=device, dtype=torch.float32)
+        self.good = torch.zeros((), device=device, dtype=torch.float32)
+        self._one = torch.ones((), device=device, dtype=torch.float32)
 
     def check(self, gradients: Sequence[Tensor]) -> None:
         """Look at ``gradients``; they stay as they are."""
@@ -85,8 +86,8 @@ class Overflows:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self.skipped = torch.zeros((), device=device)
-        self.row = torch.zeros((), device=device)
+        self.skipped = torch.zeros((), device=device, dtype=torch.float32)
+        self.row = torch.zeros((), device=device, dtype=torch.float32)
         self._check = FiniteCheck(device)
 
     def check(self, gradients: Sequence[Tensor]) -> None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
-from nbtrain.engine.regularize import FiniteCheck, add_penalties
+from nbtrain.engine.regularize import FiniteCheck, Overflows, add_penalties
+from tests.engine.harness import classes, network, run_loop
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def double_by_default() -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
 
 
 @pytest.mark.parametrize(("l1", "l2"), [(0.1, 0.0), (0.0, 0.2), (0.1, 0.2)])
@@ -65,3 +77,23 @@ def test_nothing_to_look_at() -> None:
     check = FiniteCheck(CPU)
     check.check([])
     assert check.found == 0
+
+
+def test_what_is_not_finite_is_found_with_another_default_type(double_by_default: None) -> None:
+    check, overflows = FiniteCheck(CPU), Overflows(CPU)
+    for gradient in (torch.tensor([1.0, float("nan")]), torch.tensor([1e300])):
+        check.reset()
+        check.check([gradient])
+        assert bool(check.found.item()) is not bool(gradient.isfinite().all())
+        overflows.check([gradient])
+    assert overflows.skipped.item() == 1
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"scheduler": "cosine", "clip_grad_norm": 1.0, "l2": 0.1}]
+)
+def test_a_run_with_another_default_type(double_by_default: None, settings: dict[str, Any]) -> None:
+    run = run_loop(network(), classes(40), val_split=0.25, early_stop="val_loss", **settings)
+    assert run.training.progress.epoch == 10
+    assert next(run.model.parameters()).dtype == torch.float64
+    assert run.history["loss"][-1] < run.history["loss"][0]
