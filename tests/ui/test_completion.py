@@ -37,7 +37,8 @@ def live(monkeypatch):
 
 
 def test_option_names():
-    assert complete("%%train digits --early") == ["%%train digits --early-stop"]
+    early = ["%%train digits --early-mode", "%%train digits --early-stop"]
+    assert sorted(complete("%%train digits --early")) == early
     every = complete("%%train digits ")
     for option in options.OPTIONS.values():
         assert f"%%train digits {option.flag}" in every
