@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from nbtrain import messages as m
+from nbtrain import options
 from nbtrain.engine import device as devices
 from nbtrain.engine.checkpoint import Writer
 from nbtrain.engine.early import Weights
@@ -37,6 +38,8 @@ _BUSY = (
     "A cell keeps Python busy, so training gets fewer turns while that lasts. It gets them more "
     "often, which costs the cell about a fifth of its speed."
 )
+_PLAN = ("epochs", "steps")
+"""The knobs that can make a finished run go on."""
 _QUEUE = "queue"
 """Topic of the notice that a queued run waits for a run that is paused."""
 
@@ -64,6 +67,8 @@ class Execution:
     ) -> None:
         self.spec, self.task, self.device = spec, task, device
         self.folder, self.trainer = folder, trainer
+        self._aside = Trainer(f"{spec.name} aside")
+        """Does what is asked of the finished run and needs no turn on the device."""
         self.woke, self.moved = woke, moved
         self.owner: Callable[[], Run | None] = lambda: None
         """The run, as long as anybody holds it."""
@@ -71,9 +76,7 @@ class Execution:
         self.ledger = Ledger(folder, lambda: self.training.place, changed)
         self.history = self.ledger.history
         self.inbox = Inbox(self._emit)
-        self.access = Access(
-            task, device, self.inbox, here=lambda: self.trainer.here(), moving=self._moving
-        )
+        self.access = Access(task, device, self.inbox, here=self.here, moving=self._moving)
         self.ownership = Ownership(task.model, spec.name, self.access.snapshot_for_call)
         self.ownership.notify = self._notify_once
         self.error: BaseException | None = None
@@ -136,8 +139,35 @@ class Execution:
             if isinstance(command, m.Resume) and command.share:
                 self.trainer.withdraw(self.folder.id)
                 self.trainer = Trainer(self.spec.name)
-            self.settled.clear()
+            self._call(self.may_wake(command))
+
+    def may_wake(self, command: m.Command) -> bool:
+        """Whether the finished run may go on by ``command``, for which it needs its device."""
+        if self._barred() is not None:
+            return False
+        if isinstance(command, (m.Resume, m.OneStep)):
+            return not self.training.complete
+        if isinstance(command, m.Undo):
+            return any(a.knob in _PLAN and not a.undone for a in self.history.actions)
+        return isinstance(command, m.Set) and options.knob(command.knob).name in _PLAN
+
+    def in_line(self, command: m.Command) -> bool:
+        """Whether ``command`` acts only once another run has left the device."""
+        if self.history.state == "queued":
+            return self.behind is not None
+        busy = self.trainer.current not in (None, self.folder.id)
+        return busy and self.history.state == "finished" and self.may_wake(command)
+
+    def here(self) -> bool:
+        """Whether this is a thread that trains the run or does what is asked of it."""
+        return self.trainer.here() or self._aside.here()
+
+    def _call(self, wakes: bool) -> None:
+        """Have the commands to the finished run obeyed: those that may wake it in turn."""
+        if wakes:
             self._submit(self._attend)
+        else:
+            self._aside.submit(self.folder.id, self._attend_aside, keeps=self.owner())
 
     def _submit(self, job: Callable[[], None]) -> None:
         """Have ``job`` done in turn. It keeps the run, which whoever asked may let go of."""
@@ -271,7 +301,8 @@ class Execution:
             self.ended.set()
         if self.inbox.waiting:
             # They came after the last control point, and before anyone could see the end.
-            self._submit(self._attend)
+            for wakes in {self.may_wake(command) for command in self.inbox.commands}:
+                self._call(wakes)
 
     def _clean_up(self, function: Callable[[], object]) -> None:
         """``function()``, whose error must not keep the run from ending."""
@@ -293,7 +324,8 @@ class Execution:
         if not self._turn.acquire(blocking=False):
             return False
         try:
-            if self.history.state != "finished" or self.trainer.has(self.folder.id):
+            asked = self.trainer.has(self.folder.id) or self._aside.has(self.folder.id)
+            if self.history.state != "finished" or asked:
                 return False
             if self.training.started:
                 self._drop()
@@ -320,11 +352,19 @@ class Execution:
         with self._turn:
             # An earlier job may have woken the run by now, which then takes them itself.
             if self.history.state == "finished":
-                self._answer()
+                self._answer(self.inbox.take().commands)
 
-    def _answer(self) -> None:
+    def _attend_aside(self) -> None:
+        """The same for commands that cannot make it go on, whoever holds the device."""
+        with self._turn:
+            if self.history.state == "finished":
+                self._answer(self.inbox.take(lambda c: not self.may_wake(c)).commands)
+                if self.inbox.commands and not self.trainer.has(self.folder.id):
+                    self._call(wakes=True)  # it may by now
+
+    def _answer(self, commands: tuple[m.Command, ...]) -> None:
+        self.settled.clear()
         try:
-            commands = self.inbox.take().commands
             refused = self._cannot_go_on() if commands else None
             if refused is not None:
                 for command in commands:
@@ -409,14 +449,24 @@ class Execution:
                     resumed = True
                     self.ledger.applied(command)
                     t.request.steps = command.count if isinstance(command, m.OneStep) else 0
+            elif isinstance(command, m.Stop) and self._stays():
+                self.ledger.applied(command)
             elif isinstance(command, (m.Pause, m.Stop)):
                 self.ledger.reject(command, "the run has finished")
             else:
                 loop.commands.obey([command])
         return resumed
 
-    def _cannot_go_on(self) -> str | None:
-        """Why a finished run takes no commands; None if it is ready to."""
+    def _stays(self) -> bool:
+        """Refuse what waits for the device to make the run go on. False if nothing does."""
+        waiting = self.inbox.take(self.may_wake).commands
+        for command in waiting:
+            self.ledger.reject(command, "the run was stopped before it went on")
+        self.trainer.withdraw(self.folder.id)
+        return bool(waiting)
+
+    def _barred(self) -> str | None:
+        """Why a finished run takes no commands ever again; None if it may."""
         if self.history.outcome == "failed":
             return "the run failed; mend what its error says and run its cell again"
         if self._given_back:
@@ -428,6 +478,13 @@ class Execution:
             return "the run ended before it began; run its cell again"
         if self.ledger.lost:
             return "another process has taken the run over; run its cell again"
+        return None
+
+    def _cannot_go_on(self) -> str | None:
+        """Why a finished run takes no commands; None if it is ready to."""
+        barred = self._barred()
+        if barred is not None:
+            return barred
         try:
             self.ownership.take()
             self.folder.take()

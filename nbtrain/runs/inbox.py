@@ -58,8 +58,9 @@ class Inbox:
             self._arrived.wait(wait)
         return self.take()
 
-    def take(self) -> Decision:
-        """Everything that waits, now; requests are answered here."""
+    def take(self, wanted: Callable[[Command], bool] = lambda command: True) -> Decision:
+        """Everything that waits, now, but the commands that are not wanted; requests are
+        answered here."""
         self._arrived.clear()
         while self._requests:
             function, future = self._requests.popleft()
@@ -69,10 +70,17 @@ class Inbox:
                 future.set_result(function())
             except Exception as error:  # noqa: BLE001 - the asker's own, raised where it asked
                 future.set_exception(error)
-        commands = []
-        while self._commands:
-            commands.append(self._commands.popleft())
-        return Decision(tuple(commands)) if commands else GO
+        with self._lock:
+            commands = tuple(command for command in self._commands if wanted(command))
+            for command in commands:
+                self._commands.remove(command)
+        return Decision(commands) if commands else GO
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """The commands that wait."""
+        with self._lock:
+            return tuple(self._commands)
 
     @property
     def waiting(self) -> bool:

@@ -136,10 +136,12 @@ class Run:
         return self._execution.best_model()
 
     def predict(self, inputs: Any, *, raw: bool = False) -> Any:
-        """The model's answers for ``inputs``, in the form the training data had.
+        """The model's answers for ``inputs``, in the form the training data had: arrays, or a
+        dataset or loader of samples with or without targets.
 
         Class indices for classification, 0 or 1 for binary targets, else the model's outputs;
-        ``raw`` gives the outputs always. A tensor on the CPU with a row a sample.
+        ``raw`` gives the outputs always. A tensor on the CPU with a row a sample, or a tuple or
+        dict of them where the model gives one.
         """
         return self._execution.access.predict(self.model, inputs, raw)
 
@@ -188,7 +190,7 @@ class Run:
         """Take ``count`` steps, then pause. Returns when they are taken, or after 10 s."""
         answer = self._ask(m.OneStep(count=count))
         until = time.monotonic() + ANSWER_SECONDS
-        here = self._execution.trainer.here()
+        here = self._execution.here()
         while answer.event and not here and self.state == "running" and time.monotonic() < until:
             self._execution.ended.wait(0.005)
         return answer
@@ -199,18 +201,19 @@ class Run:
         if restore not in ("best", "last"):
             raise UnknownName("kind of weights", str(restore), ("best", "last"))
         answer = self._ask(m.Stop(restore=restore))
-        if answer.event and not self._execution.trainer.here():
+        if answer.event and not self._execution.here():
             self._execution.ended.wait(ANSWER_SECONDS)
         return answer
 
-    def evaluate(self) -> dict[str, float]:
+    def evaluate(self) -> dict[str, float] | Answer:
         """Measure the validation data now. Returns the metrics.
 
-        Raises `CommandRejected` if the run does not come to it within 10 s.
+        Where the run waits for its device, or does not come to it within 10 s, returns what
+        `set` does there: that it was sent. The metrics are in ``history`` later.
         """
         answer = self._ask(m.Evaluate())
         if answer.event is None:
-            raise CommandRejected(_sentence(answer.text))
+            return answer
         names = [n for n in self.history.metrics if n.startswith("val_") and n in self.history]
         return {name: float(self.history[name][-1]) for name in names if len(self.history[name])}
 
@@ -274,8 +277,8 @@ class Run:
         unsubscribe = execution.ledger.on_answer(command.id, answered.set)
         try:
             execution.send(command)
-            in_line = self.history.state == "queued" and execution.behind is not None
-            if not in_line and not execution.trainer.here():
+            in_line = execution.in_line(command)
+            if not in_line and not execution.here():
                 until = time.monotonic() + ANSWER_SECONDS
                 if answered.wait(ANSWER_SECONDS) and finished:
                     execution.settled.wait(max(0.0, until - time.monotonic()))
@@ -285,7 +288,9 @@ class Run:
         if isinstance(answer, m.Rejected):
             raise CommandRejected(_sentence(answer.reason))
         if answer is None:
-            waits = self.history.state in ("queued", "finished")
+            if self.history.state == "finished" and not in_line:
+                return Answer(f"sent: {self.name} is at it, and this takes long", None)
+            waits = in_line or self.history.state == "queued"
             why = "waits for its device" if waits else "is in the middle of a long step"
             return Answer(f"sent: {self.name} {why}, and this acts after that", None)
         return Answer(_told(self.name, answer), answer)

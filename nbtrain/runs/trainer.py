@@ -53,13 +53,12 @@ class Trainer:
         _threads.add(self._thread)
 
     def withdraw(self, owner: str) -> bool:
-        """Take a job back that has not begun. False if it has."""
+        """Take the jobs back that have not begun. False if there is none."""
         with self._lock:
-            for item in self._jobs:
-                if item[0] == owner:
-                    self._jobs.remove(item)
-                    return True
-        return False
+            others = [job for job in self._jobs if job[0] != owner]
+            found = len(others) < len(self._jobs)
+            self._jobs = deque(others)
+        return found
 
     @property
     def holder(self) -> str | None:

@@ -77,6 +77,8 @@ def obey(line: str, shell: InteractiveShell) -> str:
         return ""
     if verb == "evaluate":
         metrics = run.evaluate()
+        if not isinstance(metrics, dict):
+            return str(metrics)
         return f"{run.name}: " + ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     asked: dict[str, Callable[[], object]] = {
         "pause": run.pause,
