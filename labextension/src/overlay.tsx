@@ -3,12 +3,12 @@
 import { useMemo } from 'react';
 
 import type { Figures } from './figures';
-import { count } from './format';
+import { count, metric } from './format';
 import { useModel, useView } from './hooks';
 import { place as arrange } from './labels';
 import type { PanelModel } from './model';
-import { place } from './plotter';
-import type { Action, Chart } from './protocol';
+import { place, watches } from './plotter';
+import type { Action, Chart, Horizon } from './protocol';
 import { mainRow, placeText, rowsAt, valueText } from './reading';
 
 /** Rows of labels before the oldest are left out. */
@@ -90,6 +90,9 @@ interface ReadingProps {
 export function Reading({ model, figures, chart, x, whole }: ReadingProps): JSX.Element | null {
   const curves = useModel(model, ({ state }) => state.curves);
   const actions = useView(model, 'actions');
+  const horizon = useModel(model, ({ state }) =>
+    watches(state.view, chart) ? state.view.horizon : null
+  );
   const byEpoch = useModel(model, ({ state }) => state.view.progress.epoch !== null);
   const box = figures.box(chart.id);
   const rows = rowsAt(chart, curves, x);
@@ -105,6 +108,7 @@ export function Reading({ model, figures, chart, x, whole }: ReadingProps): JSX.
     return null;
   }
   const side = left > box.left + box.width / 2 ? 'left' : 'right';
+  const awaited = horizon && x >= horizon.from && x <= horizon.to ? horizonText(horizon) : null;
   const near = actions.filter(action => Math.abs(across(place(action)) - across(x)) <= NEAR);
   return (
     <>
@@ -125,6 +129,7 @@ export function Reading({ model, figures, chart, x, whole }: ReadingProps): JSX.
               </div>
             );
           })}
+          {awaited && <div>{awaited}</div>}
           {near.map(action => (
             <div key={action.id}>{markText(action)}</div>
           ))}
@@ -132,6 +137,11 @@ export function Reading({ model, figures, chart, x, whole }: ReadingProps): JSX.
       )}
     </>
   );
+}
+
+/** What the shaded part of a chart says. */
+function horizonText({ to }: Horizon): string {
+  return `stops early at epoch ${metric(to)} if nothing improves`;
 }
 
 /** What a mark stands for, and the step where it took effect. */

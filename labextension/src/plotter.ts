@@ -5,7 +5,7 @@ import type { Figures } from './figures';
 import { number } from './format';
 import type { PanelModel } from './model';
 import type { Drawing } from './panel';
-import type { Action, Chart } from './protocol';
+import type { Action, Chart, View } from './protocol';
 import { horizontal, vertical } from './ranges';
 import type { Changes } from './state';
 
@@ -89,9 +89,8 @@ export class Plotter {
       }
     }
     if (changes.has('horizon')) {
-      const watched = watchedChart(model, charts);
       for (const chart of charts) {
-        figures.setHorizon(chart.id, chart === watched ? view.horizon : null);
+        figures.setHorizon(chart.id, watches(view, chart) ? view.horizon : null);
       }
     }
   };
@@ -136,9 +135,11 @@ function stars(model: PanelModel, chart: Chart): { x: number; y: number }[] {
     .map(({ name }) => ({ x: best.epoch ?? best.step, y: number(best.metrics[name]) }));
 }
 
-function watchedChart(model: PanelModel, charts: readonly Chart[]): Chart | undefined {
-  const watched = model.state.view.values.early_stop?.value ?? model.state.view.best?.monitor;
-  return charts.find(chart => chart.series.some(({ name }) => name === watched)) ?? charts[0];
+/** Whether `chart` draws what early stopping watches. */
+export function watches(view: View, chart: Chart): boolean {
+  const watched = view.values.early_stop?.value ?? view.best?.monitor;
+  const drawn = view.charts.find(({ series }) => series.some(({ name }) => name === watched));
+  return chart.id === (drawn ?? view.charts[0])?.id;
 }
 
 /** The part of `curve` between two places of the horizontal axis. */

@@ -32,8 +32,8 @@ FAINT = """(panel, least) => {
             (below, style) => over(parts(style.backgroundColor), below), [255, 255, 255]);
         const ink = parts(styles.at(-1).color);
         ink[3] *= styles.reduce((product, style) => product * style.opacity, 1);
-        const [dark, light] = [luminance(over(ink, behind)), luminance(behind)].sort((a, b) => a - b);
-        return (light + 0.05) / (dark + 0.05);
+        const [a, b] = [luminance(over(ink, behind)), luminance(behind)];
+        return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     };
     const written = [...panel.querySelectorAll('*')].filter(part =>
         part.matches('input[type=text], select') ||

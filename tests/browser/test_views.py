@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -42,6 +44,17 @@ def test_reloaded_tab_and_second_view_are_whole(desk: Open, page: Page) -> None:
     assert panel.answered("lr") == applied
     assert panel.value("lr") == "4.0e-3"
     expect(panel.part("mark").filter(has_text="lr")).to_have_count(1)
+
+    # Pointing at the mark reads where the rate took effect, and the curves there.
+    plot = panel.part("chart-accuracy").locator(".nbt-plot")
+    plot.scroll_into_view_if_needed()
+    mark, frame = panel.part("mark").filter(has_text="lr").bounding_box(), plot.bounding_box()
+    assert mark is not None and frame is not None
+    page.mouse.move(mark["x"] - 4, frame["y"] + frame["height"] / 2)
+    reading = panel.part("reading")
+    expect(reading).to_contain_text(f"lr → 4.0e-3 at step {applied}")
+    expect(reading).to_contain_text(re.compile(r"epoch [\d.]+ · step \d+"))
+    expect(reading).to_contain_text(re.compile(r"train [\d.]+"))
 
     run_cell(page, 2)
     second = Panel(page, 1)
