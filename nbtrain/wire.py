@@ -59,6 +59,14 @@ def command_from_json(body: Any) -> m.Command:
     return typing.cast(m.Command, _from_json(body, m.COMMANDS))
 
 
+def check(command: m.Ask) -> None:
+    """Raise `InvalidMessage`, naming the field, where a type is wrong. A knob's value is left
+    to the knob."""
+    for name, hint in _fields(type(command)).items():
+        if name != "value":
+            _checked(getattr(command, name), hint, f"{type(command).__name__}.{name}")
+
+
 def event_from_json(body: Any) -> m.Event:
     """The event that ``body`` spells. Raises `InvalidMessage`, or `UnknownMessage` for a
     kind that a later version writes; fields that are not known are skipped."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbtrain import messages as m
+from nbtrain import wire
 from nbtrain.engine.control import Control
 from nbtrain.engine.knobs import DropoutState
 from nbtrain.engine.training import Training
@@ -22,6 +23,17 @@ class Action:
     old: m.Value
     dropout: DropoutState
     undone: bool = False
+
+
+def wrong(command: m.Command) -> str | None:
+    """What of ``command`` cannot be, whoever sent it and whatever the run does; or None."""
+    try:
+        wire.check(command)
+    except wire.InvalidMessage as error:
+        return str(error)
+    if isinstance(command, m.OneStep) and command.count < 1:
+        return f"{command.count} steps cannot be taken; ask for 1 or more"
+    return None
 
 
 class Commands:
@@ -71,6 +83,10 @@ class Commands:
             self.reject(command, reason)
 
     def _act(self, command: m.Command) -> None:
+        refused = wrong(command)
+        if refused is not None:
+            self.reject(command, refused)
+            return
         try:
             getattr(self, f"_{type(command).__name__.lower()}")(command)
         except CommandRejected as error:
@@ -143,13 +159,14 @@ class Commands:
 
     def reject(self, command: m.Command, reason: str) -> None:
         """Answer that the command was not obeyed."""
+        knob = getattr(command, "knob", None)
         self.control.emit(
             m.Rejected(
                 command=command.id,
                 action=type(command).__name__,
                 sender=command.sender,
                 reason=reason,
-                knob=getattr(command, "knob", None),
+                knob=knob if isinstance(knob, str) else None,
                 **self.training.place,
             )
         )
@@ -229,8 +246,6 @@ class Commands:
         self._applied(command)
 
     def _onestep(self, command: m.OneStep) -> None:
-        if command.count < 1:
-            raise CommandRejected(f"{command.count} steps cannot be taken; ask for 1 or more")
         self.training.request.steps = command.count
         self.resume()
         self._applied(command)

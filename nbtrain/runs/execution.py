@@ -14,6 +14,7 @@ from nbtrain import messages as m
 from nbtrain import options
 from nbtrain.engine import device as devices
 from nbtrain.engine.checkpoint import Writer
+from nbtrain.engine.commands import wrong
 from nbtrain.engine.early import Weights
 from nbtrain.engine.loop import Loop
 from nbtrain.engine.ownership import Ownership
@@ -440,7 +441,10 @@ class Execution:
         t = self.training
         resumed = False
         for command in commands:
-            if isinstance(command, (m.Resume, m.OneStep)):
+            refused = wrong(command)
+            if refused is not None:
+                self.ledger.reject(command, refused)
+            elif isinstance(command, (m.Resume, m.OneStep)):
                 if t.complete:
                     self.ledger.reject(
                         command, "every planned step is done; set epochs higher to go on"

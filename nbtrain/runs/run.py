@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from nbtrain import messages as m
 from nbtrain import options
-from nbtrain.errors import CommandRejected, RunFailed, UnknownName, UsageError
+from nbtrain.engine.commands import wrong
+from nbtrain.errors import CommandRejected, InvalidValue, RunFailed, UnknownName, UsageError
 from nbtrain.runs import presenter
 from nbtrain.runs.execution import Execution
 from nbtrain.states import LIVE
@@ -153,6 +154,9 @@ class Run:
         The answer comes in ``history.answers``. Raises `UsageError` for what can be told at
         once: an unknown knob, a value out of range.
         """
+        refused = wrong(command)
+        if refused is not None:
+            raise InvalidValue(_sentence(refused))
         if isinstance(command, m.Set):
             _check_knob(command, self.history.layers)
         self._execution.send(command)
@@ -188,7 +192,7 @@ class Run:
 
     def step(self, count: int = 1) -> Answer:
         """Take ``count`` steps, then pause. Returns when they are taken, or after 10 s."""
-        answer = self._ask(m.OneStep(count=count))
+        answer = self._ask(m.OneStep(count=step_count(_value(count))))
         until = time.monotonic() + ANSWER_SECONDS
         here = self._execution.here()
         while answer.event and not here and self.state == "running" and time.monotonic() < until:
@@ -314,6 +318,13 @@ def _check_knob(command: m.Set, layers: tuple[str, ...]) -> None:
     layer = command.knob.removeprefix("dropout.")
     if layer != command.knob and layers and layer not in layers:
         raise UnknownName("dropout layer", layer, layers)
+
+
+def step_count(count: Any) -> int:
+    """``count`` if so many steps can be taken. Raises `InvalidValue`."""
+    if type(count) is not int or count < 1:
+        raise InvalidValue(f"{count!r} is no number of steps: it takes a whole number from 1 up.")
+    return count
 
 
 def _value(value: Any) -> Any:

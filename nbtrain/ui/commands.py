@@ -64,7 +64,7 @@ def obey(line: str, shell: InteractiveShell) -> str:
     if verb == "set":
         return "\n".join(_set(run, rest, shell))
     if verb == "step":
-        return str(run.step(_count(rest)))
+        return str(run.step(*_counts(rest)))
     if verb == "show":
         from nbtrain.runs import presenter
 
@@ -145,11 +145,6 @@ def _set(run: Run, words: list[str], shell: InteractiveShell) -> list[str]:
     return [str(run.set(**{name: value})) for name, value in knobs.items()]
 
 
-def _count(words: list[str]) -> int:
-    if not words:
-        return 1
-    if len(words) > 1 or not words[0].isdigit() or int(words[0]) < 1:
-        raise InvalidValue(
-            f"{' '.join(words)!r} is no number of steps: it takes a whole number from 1 up."
-        )
-    return int(words[0])
+def _counts(words: list[str]) -> list[Any]:
+    """The number of steps, if there is one; what is no number is refused with the rest."""
+    return [int(word) if word.isdecimal() else word for word in [" ".join(words)] if word]

@@ -327,6 +327,58 @@ def test_what_early_stopping_watches_can_be_changed() -> None:
     assert run.training.progress.epoch == 2
 
 
+class Rows(torch.utils.data.Dataset[Any]):
+    """A map-style dataset, whose samples are made one by one."""
+
+    def __init__(self, samples: int) -> None:
+        self.X, self.y = classes(samples)
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.X[index], self.y[index]
+
+
+def normalized() -> nn.Module:
+    return nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [classes(25), Rows(25), torch.utils.data.DataLoader(Rows(25), batch_size=8, shuffle=True)],
+    ids=["memory", "dataset", "loader"],
+)
+def test_batch_normalization_gets_no_batch_of_one(data: Any) -> None:
+    settings: dict[str, Any] = {"epochs": 2, "val_split": 0.0}
+    if not isinstance(data, torch.utils.data.DataLoader):
+        settings["batch_size"] = 8
+    run = run_loop(normalized(), data, **settings)
+    assert run.step == 6 == run.history.total_steps
+    assert run.training.progress.epoch == 2
+    assert sum("batch of one" in note for note in run.history.notes) == 1
+
+
+def test_a_new_batch_size_leaves_no_batch_of_one() -> None:
+    command = m.Set(knob="batch_size", value=12)
+    run = run_loop(normalized(), classes(25), [(2, command)], batch_size=6, epochs=2, val_split=0.0)
+    # 6, 6, 12 and one left out; 12, 12 and one left out.
+    assert run.step == 5
+    assert run.history.samples == 48
+    answer = run.answer(command)
+    assert isinstance(answer, m.Applied) and "batch of one" in (answer.note or "")
+
+
+def test_without_batch_normalization_that_trains_every_sample_counts() -> None:
+    run = run_loop(network(), classes(25), batch_size=8, epochs=1, val_split=0.0)
+    assert run.history.samples == 25
+    frozen = normalized()
+    frozen[1].eval()
+    run = run_loop(frozen, classes(25), batch_size=8, epochs=1, val_split=0.0)
+    assert run.history.samples == 25
+    assert not any("batch of one" in note for note in run.history.notes)
+
+
 def rising(name: str, **settings: Any) -> Any:
     """A run that watches a metric which grows at each validation."""
     readings = iter(range(1000))
@@ -400,6 +452,11 @@ def test_an_unknown_metric_to_watch_names_the_nearest() -> None:
         (m.Set(knob="patience", value=2), "no validation data"),
         (m.Resume(), "not paused"),
         (m.OneStep(count=0), "1 or more"),
+        (m.OneStep(count="3"), "count has the wrong type"),
+        (m.OneStep(count=2.5), "count has the wrong type"),
+        (m.Stop(restore="first"), "one of best, last"),
+        (m.Undo(action=3), "action has the wrong type"),
+        (m.Set(knob=7, value=1.0), "knob has the wrong type"),
         (m.Undo(), "nothing to undo"),
         (m.Undo(action="gone"), "not one that can be undone"),
     ],

@@ -83,6 +83,17 @@ def test_one_step_is_one_step() -> None:
     assert run.resume().step == step + 3
 
 
+@pytest.mark.parametrize("count", ["3", 2.5, 0, -1, True, None])
+def test_what_is_no_number_of_steps_is_refused_before_it_is_sent(count: Any) -> None:
+    run = paused()
+    with pytest.raises(InvalidValue, match="no number of steps"):
+        run.step(count)
+    with pytest.raises(InvalidValue, match=r"count|steps cannot be taken"):
+        run.send(m.OneStep(count=count))
+    assert run.state == "paused"
+    assert run.step(np.int64(1)).event
+
+
 def test_evaluate_gives_the_metrics_of_now() -> None:
     run = paused()
     step = run.history.step
