@@ -24,12 +24,15 @@ class Batches(Protocol):
     ``samples`` counts the samples of an epoch and is None for a stream; ``batch_size`` is
     the loader's own, where the user gave one; ``fixed`` says why the batch size cannot
     change, or is None. With ``drop_last`` an epoch ends before its last samples, so the end
-    of the iterator is what ends an epoch.
+    of the iterator is what ends an epoch. ``no_single``, which the engine sets before the
+    first epoch, asks for the same where one sample alone would be left; it is heard where
+    we make the batches of a dataset whose length is known.
     """
 
     samples: int | None
     batch_size: int | None
     fixed: str | None
+    no_single: bool
 
     def to(self, device: torch.device) -> None:
         """Give batches on ``device`` from here on.
@@ -72,7 +75,13 @@ class Notes(list[str]):
                 self.listener(text)
 
 
-def steps_in(samples: int, batch_size: int, drop_last: bool) -> int:
+def left_out(samples: int, batch_size: int, drop_last: bool, no_single: bool) -> int:
+    """How many of ``samples``, in batches of ``batch_size``, come in no batch."""
+    rest = max(samples, 0) % batch_size
+    return rest if drop_last or (no_single and rest == 1) else 0
+
+
+def steps_in(samples: int, batch_size: int, drop_last: bool, no_single: bool = False) -> int:
     """The number of batches of ``batch_size`` in ``samples``."""
-    whole, rest = divmod(max(samples, 0), batch_size)
-    return whole + (1 if rest and not drop_last else 0)
+    kept = max(samples, 0) - left_out(samples, batch_size, drop_last, no_single)
+    return -(-kept // batch_size)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nbtrain.data.batches import steps_in
+from nbtrain.data.batches import left_out, steps_in
 from nbtrain.data.byname import listening
 from nbtrain.data.fetch import Fetch, Ticket
 from nbtrain.data.order import Order, generator, mix
@@ -24,6 +24,7 @@ class Mapped:
     """
 
     fixed: str | None = None
+    no_single = False
 
     def __init__(
         self,
@@ -56,8 +57,7 @@ class Mapped:
             indices = self._rows[indices]
         stop = len(indices)
         batch_size = min(batch_size, stop) or 1
-        if self._drop_last:
-            stop = start + max(stop - start, 0) // batch_size * batch_size
+        stop -= left_out(stop - start, batch_size, self._drop_last, self.no_single)
 
         def tickets() -> Iterator[Ticket]:
             for begin in range(start, stop, batch_size):
@@ -69,7 +69,7 @@ class Mapped:
 
     def steps(self, batch_size: int, start: int = 0) -> int | None:
         size = min(batch_size, self._order.length)
-        return steps_in(self._order.length - start, size, self._drop_last)
+        return steps_in(self._order.length - start, size, self._drop_last, self.no_single)
 
     def close(self) -> None:
         """End the workers."""
@@ -91,6 +91,8 @@ class Replayed:
         batch_size: the samples of a usual batch, where that is known.
         swap: the sampler draws past the functions of `random` and NumPy.
     """
+
+    no_single = False
 
     def __init__(
         self,

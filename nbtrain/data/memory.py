@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nbtrain.data.batches import steps_in
+from nbtrain.data.batches import left_out, steps_in
 from nbtrain.data.order import InOrder, Order
 from nbtrain.data.tree import split_rows, tensors, transform
 
@@ -32,6 +32,7 @@ class InMemory:
     """
 
     fixed: str | None = None
+    no_single = False
 
     def __init__(
         self,
@@ -72,9 +73,7 @@ class InMemory:
         """The batches of ``epoch`` from sample ``start`` on; the last may be short."""
         length = self._order.length
         batch_size = min(batch_size, length)
-        stop = length
-        if self._drop_last:
-            stop = start + max(length - start, 0) // batch_size * batch_size
+        stop = length - left_out(length - start, batch_size, self._drop_last, self.no_single)
         chunk = max(1, CHUNK // (self.bytes_per_sample * batch_size)) * batch_size
         order: Tensor | None = None
         if self._rows is not None or not isinstance(self._order, InOrder):
@@ -110,7 +109,7 @@ class InMemory:
 
     def steps(self, batch_size: int, start: int = 0) -> int | None:
         size = min(batch_size, self._order.length)
-        return steps_in(self._order.length - start, size, self._drop_last)
+        return steps_in(self._order.length - start, size, self._drop_last, self.no_single)
 
     def close(self) -> None:
         """Nothing runs in the background."""

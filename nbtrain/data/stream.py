@@ -100,6 +100,7 @@ class Stream:
 
     samples: int | None = None
     fixed: str | None = None
+    no_single = False
 
     def __init__(
         self,
@@ -193,6 +194,7 @@ class Iterated:
     """
 
     samples: int | None = None
+    no_single = False
 
     def __init__(
         self,

@@ -151,7 +151,7 @@ class Knobs:
         self.values["batch_size"] = value
         self.training.rebatch = True
         self.training.replan()
-        return None
+        return self.training.single_left_out
 
     def _set_epochs(self, value: int) -> str | None:
         # From here they count also where the run was launched by a number of steps alone.

@@ -101,6 +101,11 @@ class Training:
                 task.loss.smooth(options["label_smoothing"])
         if not task.model.training:
             task.model.train()
+        # Of one sample there are no statistics to normalize by.
+        task.data.train.no_single = any(
+            isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+            for module in task.model.modules()
+        )
         self.optimizer = self._optimizer()
         self.trained = Trained(self.optimizer, task.model)
         self.parameters: Sequence[nn.Parameter] = self.trained.parameters
@@ -143,7 +148,7 @@ class Training:
             parameters=sum(p.numel() for p in task.model.parameters()),
             metrics=dict(self.measured),
             monitor=self.early.monitor if self.early.active else None,
-            notes=task.notes,
+            notes=(*task.notes, *self._single_note()),
         )
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -182,6 +187,23 @@ class Training:
             assert samples is not None  # `bind` and the knob see to that
             return samples
         return int(size)
+
+    @property
+    def single_left_out(self) -> str | None:
+        """What to tell where an epoch ends before a last sample that would be alone."""
+        train = self.task.data.train
+        if not train.no_single or not train.samples or train.fixed:
+            return None
+        if train.samples - (train.steps(self.batch_size) or 0) * self.batch_size != 1:
+            return None
+        return (
+            "the last sample of each epoch is left out, because it would be a batch of one, and "
+            "batch normalization needs two"
+        )
+
+    def _single_note(self) -> tuple[str, ...]:
+        text = self.single_left_out
+        return () if text is None else (f"{text[0].upper()}{text[1:]}.",)
 
     def replan(self) -> None:
         """Count the planned steps again, and let a schedule cover the rest."""
