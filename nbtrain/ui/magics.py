@@ -76,18 +76,23 @@ class TrainMagics(Magics):
 
         from nbtrain.runs import train as training
 
-        with training.seeded(full["seed"]):
-            bound = self._run(f"%%train {line}", cell)
-        run = training.launch(
-            self.shell.user_ns,
-            full,
-            tuple(parsed.options),
-            name,
-            cell,
-            self._cells.context(cell),
-            bound=bound,
-            replaces=older,
-        )
+        try:
+            with training.seeded(full["seed"]):
+                bound = self._run(f"%%train {line}", cell)
+            run = training.launch(
+                self.shell.user_ns,
+                full,
+                tuple(parsed.options),
+                name,
+                cell,
+                self._cells.context(cell),
+                bound=bound,
+                replaces=older,
+            )
+        except BaseException:
+            if older is not None:
+                say(self._what_became_of(older))
+            raise
         self.shell.user_ns[name] = run
         self._began()
         self._show(run, panel=full["panel"])
@@ -144,6 +149,17 @@ class TrainMagics(Magics):
         except RunFailed:
             pass  # Its own panel says so; the new run begins all the same.
         return older
+
+    def _what_became_of(self, older: Run) -> str:
+        """What a cell that failed says of the run that it was to replace."""
+        ref = f"{older.name}@{older.number}"
+        if older.state != "stopped":
+            return f"{ref} had ended by then: {older.state} at step {older.history.step}."
+        if older.history.step == 0:
+            return f"{ref} was stopped before its first step."
+        bound = self.shell.user_ns.get(older.name) is older
+        resume = f"{older.name}.resume()" if bound else f"%train resume {ref}"
+        return f"{ref} was stopped at step {older.history.step}; {resume} goes on."
 
     def _show(self, run: Run, *, panel: bool) -> None:
         from nbtrain.runs import presenter

@@ -327,6 +327,16 @@ def test_a_cell_that_runs_a_third_time_stops_the_run_it_replaces_not_the_one_kep
     assert first.live
 
 
+@pytest.mark.parametrize("mistake", ["1 / 0", "model = nn.Linear(3, 2)"])
+def test_a_cell_that_fails_tells_of_the_run_it_stopped(cell, shell, digits, mistake):
+    error, out = cell("%%train digits --epochs 1\n" + MODEL + mistake)
+    assert error is not None
+    step = digits.history.step
+    assert f"digits@1 was stopped at step {step}; digits.resume() goes on." in out
+    digits.resume()
+    assert digits.live
+
+
 # ── our own errors ───────────────────────────────────────────────────────────────────────
 
 
@@ -450,6 +460,23 @@ def test_runs_are_listed_live_and_past(cell, shell):
     assert lines[1][1] == "completed"
     assert "val_loss" in lines[1]
     assert "alive" not in cell("%runs past")[1]
+
+
+def test_runs_that_the_disk_does_not_know_are_listed(cell, shell, store):
+    (store / "runs").write_text("in the way")
+    cell("%%train here --epochs 1 --wait\n" + MODEL)
+    assert shell.user_ns["here"].path is None
+    assert re.search(r"here@1\s+completed", cell("%runs")[1])
+
+
+def test_a_run_that_the_disk_lost_sight_of_is_listed_as_it_is(cell, shell):
+    cell("%%train digits --epochs 1 --wait\n" + MODEL)
+    run = shell.user_ns["digits"]
+    journal = run.path / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:4]))
+    out = cell("%runs")[1]
+    assert re.search(rf"digits@1\s+completed\s+1/1\s+{run.history.step}\b", out)
 
 
 def test_what_a_table_holds_is_text():
