@@ -64,13 +64,15 @@ def _row(tag: str, cells: Iterable[str]) -> str:
 def of_runs(name: str | None = None) -> Table:
     """The newest runs, or those called ``name``. Raises `UnknownName` if there is none."""
     registry: Any = sys.modules.get("nbtrain.runs.registry")
-    live: dict[str, Run] = {} if registry is None else {run.id: run for run in registry.live()}
+    runs: list[Run] = [] if registry is None else registry.everything()
     store = Store.locate()
     stored = {record.id: record for record in store.runs()}
+    # The memory knows what a disk that is full or read-only does not.
+    known = {run.id: run for run in runs if run.live or run.path is None or run.id in stored}
     found: list[tuple[float, str, Run | Record]] = [
-        (run.history.created, run.name, run) for run in live.values()
+        (run.history.created, run.name, run) for run in known.values()
     ]
-    found += [(r.created, r.name, r) for r in stored.values() if r.id not in live]
+    found += [(r.created, r.name, r) for r in stored.values() if r.id not in known]
     if name is not None:
         names = {each for _, each, _ in found}
         found = [item for item in found if item[1] == name]
