@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FunctionType
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from torch import nn
 
@@ -63,16 +64,18 @@ def _other(module: nn.Module) -> Guard | None:
     return None if guard is _here.guard else guard
 
 
-_classes: dict[type, type[nn.Module]] = {}
-_originals: dict[type, type[nn.Module]] = {}
+# Each lives as long as a module of it does: a cell that runs again makes its classes anew.
+_classes: WeakValueDictionary[type, type[nn.Module]] = WeakValueDictionary()
+_originals: WeakKeyDictionary[type, type[nn.Module]] = WeakKeyDictionary()
 
 
 def guarded(cls: type[nn.Module]) -> type[nn.Module]:
     """The subclass that stands in for ``cls``. Raises what making a subclass raises."""
-    if cls not in _classes:
+    made = _classes.get(cls)
+    if made is None:
         made = _make(cls)
         _classes[cls], _originals[made] = made, cls
-    return _classes[cls]
+    return made
 
 
 def original(cls: type[nn.Module]) -> type[nn.Module]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import gc
 import io
 import os
 import pickle
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -226,6 +228,20 @@ def test_the_class_is_the_original_before_and_after() -> None:
         assert repr(model) == repr(Own())
     assert type(model) is Own
     assert type(model.drop) is nn.Dropout
+
+
+def test_a_class_is_let_go_with_its_models() -> None:
+    class Local(Own):
+        pass
+
+    seen = weakref.ref(Local)
+    model: Any = Local()
+    with held(model) as ownership, ownership.here():
+        model(torch.ones(1, 4))
+    del Local, model, ownership
+    gc.collect()  # ours, which was the last to hold it
+    gc.collect()
+    assert seen() is None
 
 
 def test_releasing_twice_does_nothing_more() -> None:
