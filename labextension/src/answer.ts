@@ -7,9 +7,9 @@ import type { Knob, KnobValue } from './protocol';
 /** What took effect, and when. */
 export function answerText(knob: Knob, value: KnobValue): string {
   const before = knobValue(knob, value.old);
-  const after = knobValue(knob, value.value);
+  const after = knobValue(knob, value.new);
   const was = isOff(knob, value.old);
-  const is = isOff(knob, value.value);
+  const is = isOff(knob, value.new);
   const worded = knob.kind === 'choice' || knob.kind === 'text';
   const change = is
     ? 'off'

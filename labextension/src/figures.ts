@@ -46,6 +46,8 @@ export interface Mark {
 }
 
 const BAND = 0.16;
+/** Share of the horizontal axis that stays free at its end, or a star there would be cut. */
+const MARGIN = 0.012;
 const FONT_SIZE = '11px';
 
 /** The figures of one view. They know curves, marks and colours, and nothing of the run. */
@@ -179,7 +181,7 @@ export class Figures {
 
   /** Let the horizontal axis end at `end`, unless the user has zoomed. */
   setEnd(end: number): void {
-    this.home = [0, end];
+    this.home = [0, end * (1 + MARGIN)];
     if (!this.zoomed) {
       this.move(this.home);
     }

@@ -74,7 +74,9 @@ export interface Knob {
 
 export interface KnobValue {
   value: Value;
+  /** What the latest action replaced, and by what; the value may have moved on since. */
   old: Value;
+  new: Value;
   step: number | null;
   note: string | null;
   command: string | null;

@@ -57,6 +57,7 @@ describe('an answer', () => {
   const given = (old: number | null, value: number | null, note: string | null = null) => ({
     value,
     old,
+    new: value,
     step: 180,
     note,
     command: 'x'
@@ -66,10 +67,12 @@ describe('an answer', () => {
     expect(answerText(knob(), given(3e-3, 1e-3))).toBe('✓ 3.0e-3 → 1.0e-3 at step 180');
     const late = { ...given(3e-3, 1e-3), step: 1231 };
     expect(answerText(knob(), late)).toBe('✓ 3.0e-3 → 1.0e-3 at step 1,231');
+    const scheduled = { ...given(3e-3, 1e-3), value: 4e-7 };
+    expect(answerText(knob(), scheduled)).toBe('✓ 3.0e-3 → 1.0e-3 at step 180');
     expect(answerText(decay, given(1e-4, 0))).toBe('✓ off at step 180');
     expect(answerText(decay, given(0, 1e-4))).toBe('✓ on, 1.0e-4, at step 180');
     const watch = knob({ kind: 'text', slider: null, can_be_off: true, off: null });
-    const watched = { ...given(null, null), value: 'val_loss' };
+    const watched = { ...given(null, null), new: 'val_loss' };
     expect(answerText(watch, watched)).toBe('✓ val_loss at step 180');
     expect(answerText(knob(), given(1e-3, 1e-3, 'recompiled once'))).toBe(
       '✓ 1.0e-3 at step 180 (recompiled once)'

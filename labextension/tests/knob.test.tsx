@@ -9,7 +9,7 @@ import { RunState } from '../src/state';
 import { frame, knob, snapshot } from './build';
 
 const value = (number: number, command: string | null = null) => ({
-  lr: { value: number, old: 1e-3, step: command ? 7 : null, note: null, command }
+  lr: { value: number, old: 1e-3, new: number, step: command ? 7 : null, note: null, command }
 });
 
 /** A row for the learning rate, and the run it speaks to. */

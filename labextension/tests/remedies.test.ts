@@ -7,6 +7,7 @@ const clip = knob({ name: 'clip_grad_norm', can_be_off: true, off: null });
 const value = (value: number | null, step: number | null = null) => ({
   value,
   old: null,
+  new: value,
   step,
   note: null,
   command: null

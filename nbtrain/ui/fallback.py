@@ -150,7 +150,7 @@ class PlainPanel(ShownRun):
             if name in refused:
                 control.say(refused[name], wrong=True)
             elif value["step"] is not None:
-                change = f"{view.short(value['old'])} → {view.short(value['value'])}"
+                change = f"{view.short(value['old'])} → {view.short(value['new'])}"
                 control.say(f"{change} at step {value['step']:,}")
 
     def _fill(self) -> None:

@@ -242,6 +242,8 @@ def values(history: History) -> dict[str, Any]:
         shown[name] = {
             "value": value,
             "old": _before(action, name, value) if action else None,
+            # What was set: under a scheduler the value has moved on since.
+            "new": action.new if action and action.knob == name else value,
             "step": action.step if action else None,
             "note": action.note if action else None,
             "command": action.id if action else None,

@@ -131,10 +131,15 @@ def test_a_value_shows_where_it_took_effect() -> None:
     assert whole(history)["values"]["lr"] == {
         "value": 1e-3,
         "old": 3e-3,
+        "new": 1e-3,
         "step": 10,
         "note": "rebased",
         "command": event.command,
     }
+    step(history, lr=5e-4)  # a scheduler goes on from there
+    scheduled = whole(history)["values"]["lr"]
+    assert scheduled["value"] == pytest.approx(5e-4)
+    assert (scheduled["old"], scheduled["new"]) == (3e-3, 1e-3)
     assert whole(history)["values"]["pace"]["step"] is None
 
 
