@@ -2,8 +2,8 @@
 
 On the training thread it behaves as ever. From any other thread a call, a method of the
 user's, ``state_dict``, a copy and a pickle work on a copy of the module as of a step boundary,
-so that they neither see half a step nor disturb training, and ``train`` and ``eval`` are left
-to the run.
+so that they neither see half a step nor disturb training; ``train`` and ``eval`` are left
+to the run; and moving or converting its weights is refused.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from types import FunctionType
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
+import torch
 from torch import nn
 
 from nbtrain.engine.draws import as_plain
+from nbtrain.errors import ModelError
 
 
 class Guard(Protocol):
@@ -109,6 +111,20 @@ def _make(cls: Any) -> type[nn.Module]:
                 f"left to it. Use {guard.owner}.model for a copy of your own."
             )
             return self
+
+        def _apply(self, fn: Any, *args: Any, **kwargs: Any) -> Any:
+            # Under .to, .double, .half, .cuda and their kin.
+            guard = _other(self)
+            if guard is None:
+                return super()._apply(fn, *args, **kwargs)
+            with torch.no_grad():
+                if all(fn(tensor) is tensor for tensor in (*self.parameters(), *self.buffers())):
+                    return self  # they are there already
+            raise ModelError(
+                f"{guard.owner} is training this model, so its weights can neither move to another "
+                f"device nor get another type now. Take a copy, {guard.owner}.model, for that; or "
+                f"end the run first with {guard.owner}.stop()."
+            )
 
         def state_dict(self, *args: Any, **kwargs: Any) -> Any:
             guard = _other(self)

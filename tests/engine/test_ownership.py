@@ -72,6 +72,37 @@ def test_a_call_from_elsewhere_works_on_a_copy_and_says_so() -> None:
     assert "digits.model" in said[0]
 
 
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda model: model.double(),
+        lambda model: model.half(),
+        lambda model: model.to("meta"),
+        lambda model: model.to(torch.bfloat16),
+        lambda model: model.encoder.double(),
+        lambda model: model.encoder[1].double(),
+        lambda model: nn.Sequential(model).double(),
+    ],
+)
+def test_elsewhere_its_weights_are_not_converted(convert: Callable[[Normed], Any]) -> None:
+    model = Normed()
+    before = weights(model)
+
+    def try_it() -> str:
+        with pytest.raises(ModelError) as caught:
+            convert(model)
+        return str(caught.value)
+
+    with held(model) as ownership, ownership.here():
+        text = elsewhere(try_it)
+        assert "digits.stop()" in text and "digits.model" in text
+        assert same(weights(model), before)
+        assert elsewhere(lambda: model.float().to("cpu")) is model, "where they are already"
+        model.double()
+        assert model.head.weight.dtype == torch.float64, "the run's own thread may"
+    assert elsewhere(lambda: model.float()).head.weight.dtype == torch.float32
+
+
 class Normed(nn.Module):
     """An encoder with statistics, and methods of its own."""
 
