@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from nbtrain.runs.run import Run
+    from nbtrain.store.history import History
 
 
 class Presenter(Protocol):
@@ -18,6 +19,10 @@ class Presenter(Protocol):
 
     def show(self, run: Run) -> None:
         """Begin to show ``run``. Returns at once."""
+        ...
+
+    def show_past(self, history: History) -> None:
+        """Show a run that only the store knows, and that takes no commands."""
         ...
 
     def panel(self, run: Run) -> Any:
@@ -35,6 +40,9 @@ class Silent:
     waits = True
 
     def show(self, run: Run) -> None:
+        return None
+
+    def show_past(self, history: History) -> None:
         return None
 
     def panel(self, run: Run) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nbtrain import options, spec
 from nbtrain.errors import InvalidValue, UnknownName, UsageError
-from nbtrain.ui import body
+from nbtrain.ui import body, past
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -58,7 +58,10 @@ def obey(line: str, shell: InteractiveShell) -> str:
         hint = f"To start a run, write %%train {words[0][0]}, with two %, at the top of its cell."
         near = UnknownName("command", verb, VERBS).nearest
         raise UnknownName("command", words[0][0], VERBS, "" if near else hint)
-    run, rest = _run_named([word for word, _ in words[1:]], verb)
+    named = [word for word, _ in words[1:]]
+    if verb == "show" and len(named) == 1 and _show_past(named[0]):
+        return ""
+    run, rest = _run_named(named, verb)
     if rest and verb not in ("set", "step"):
         raise UsageError(f"{rest[0]!r} is one word too many: %train {verb} takes a run's name.")
     if verb == "set":
@@ -103,14 +106,33 @@ def help_text() -> str:
     return "\n".join(lines)
 
 
+def _in_memory(ref: str) -> Run | None:
+    registry: Any = sys.modules.get("nbtrain.runs.registry")
+    found: Run | None = None if registry is None else registry.find(ref)
+    return found
+
+
+def _show_past(ref: str) -> bool:
+    """Show the run that only the store knows. False if there is none of this name."""
+    record = past.find(ref) if _in_memory(ref) is None else None
+    if record is None:
+        return False
+    from nbtrain.runs import presenter
+
+    presenter.current().show_past(past.history_of(record))
+    return True
+
+
 def _run_named(words: list[str], verb: str) -> tuple[Run, list[str]]:
     """The run that ``words`` begin with, or the only live one; and what follows."""
     found = live()
     if words and "=" not in words[0] and not words[0].isdigit():
         name, rest = words[0], words[1:]
-        registry: Any = sys.modules.get("nbtrain.runs.registry")
-        run = None if registry is None else registry.find(name)
+        run = _in_memory(name)
         if run is None:
+            record = past.find(name)
+            if record is not None:
+                raise past.not_here(record)
             hint = "" if found else f"Start it with %%train {name} at the top of a cell."
             raise UnknownName("run", name, found, hint)
         return run, rest

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from nbtrain.runs.run import Run
+    from nbtrain.store.history import History
 
 _MAGICS = {"line": ("train", "runs"), "cell": ("train",)}
 _ALONE = re.compile(r"\s*%%train(\s.*)?")
@@ -96,6 +97,11 @@ class _Notebook:
 
         notebook.show(run)
 
+    def show_past(self, history: History) -> None:
+        from nbtrain.ui import notebook
+
+        notebook.show_past(history)
+
     def panel(self, run: Run) -> Any:
         from nbtrain.ui import notebook
 
@@ -118,6 +124,9 @@ class _Terminal:
 
     def show(self, run: Run) -> None:
         say(progress.beginning(run))
+
+    def show_past(self, history: History) -> None:
+        say(progress.ending_of(history))
 
     def panel(self, run: Run) -> None:
         return None

@@ -85,6 +85,10 @@ class Bar:
     def show(self, run: Run) -> None:
         """The bar comes with the wait; a script that does not wait has its terminal to itself."""
 
+    def show_past(self, history: History) -> None:
+        """A line on how the run ended."""
+        sys.stdout.write(ending_of(history) + "\n")
+
     def panel(self, run: Run) -> None:
         """There is no panel outside a notebook."""
 
@@ -204,8 +208,12 @@ def _clock(seconds: float) -> str:
 
 def ending(run: Run) -> str:
     """One line on how ``run`` ended."""
-    history = run.history
-    text = f"{run.name}: {history.outcome} at step {history.step}"
+    return ending_of(run.history)
+
+
+def ending_of(history: History) -> str:
+    """One line on how the run of this history ended."""
+    text = f"{history.name}: {history.outcome or history.state} at step {history.step}"
     if history.reason and history.reason != history.outcome:
         text += f" ({history.reason})"
     if best_of(history) and history.best is not None:

@@ -35,6 +35,9 @@ class Shown:
     def show(self, run):
         self.shown.append(run)
 
+    def show_past(self, history):
+        self.shown.append(history)
+
     def panel(self, run):
         return None
 
@@ -444,6 +447,28 @@ def test_alone_it_lists_commands_and_live_runs(cell, digits):
     assert error is None
     assert "early-stop" in out
     assert re.search(r"digits is running at step \d+", out)
+
+
+def test_a_run_of_an_earlier_kernel_can_be_looked_at(cell, shell, shown, monkeypatch):
+    cell("%%train digits --epochs 1 --wait\n" + MODEL)
+    run = shell.user_ns["digits"]
+    monkeypatch.setattr(registry, "find", lambda ref: None)
+    monkeypatch.setattr(registry, "everything", list)
+    error, out = cell("%train show digits")
+    assert error is None, out
+    past = shown.shown[-1]
+    assert past is not run.history
+    assert past["loss"].tolist() == run.history["loss"].tolist()
+    assert past.outcome == "completed"
+    error, out = cell("%train resume digits@1")
+    assert isinstance(error, errors.UsageError)
+    assert "not in this kernel's memory" in out
+    assert "%train show digits@1 shows it" in out
+    journal = run.path / "journal.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-1]))
+    cell("%train show digits")
+    assert (shown.shown[-1].state, shown.shown[-1].outcome) == ("finished", "interrupted")
 
 
 # ── %runs ────────────────────────────────────────────────────────────────────────────────

@@ -58,3 +58,15 @@ def test_a_replaced_runs_model_goes_though_its_panel_stays(panels: dict[str, Any
     first = next(iter(panels.values()))
     with pytest.raises(UsageError, match="no longer in memory"):
         first._send(m.Resume())
+
+
+def test_the_panel_of_a_past_run_shows_it_and_takes_no_commands(panels: dict[str, Any]) -> None:
+    run = train(nn.Linear(4, 2), (torch.randn(16, 4), torch.arange(16) % 2), epochs=1, wait=True)
+    past = registry.store().find("run").history()
+    notebook.show_past(past)
+    (panel,) = panels.values()
+    content, _ = panel.feed.snapshot()
+    assert content["view"]["readonly"] is True
+    assert content["view"]["progress"]["step"] == run.history.step
+    with pytest.raises(UsageError, match="no longer in memory"):
+        panel._send(m.Resume())
