@@ -35,6 +35,15 @@ def is_array(value: Any) -> bool:
     return isinstance(value, (Tensor, np.ndarray)) or is_frame(value) or is_series(value)
 
 
+def tensor(value: Any, where: str) -> Tensor:
+    """A tensor of the numbers of one array, in whatever form the user holds it.
+
+    Raises:
+        DataError: if it holds no numbers; ``where`` is what to call it.
+    """
+    return _tensor(value, where, _features_hint)
+
+
 def features(value: Any, where: str, notes: Notes, dtype: torch.dtype) -> Any:
     """A tree of tensors from features: an array, or a dict or tuple of arrays.
 

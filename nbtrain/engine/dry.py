@@ -30,16 +30,22 @@ def forward_once(model: nn.Module, call: Callable[[nn.Module, Any], Any], inputs
     try:
         model.eval()
         with torch.no_grad(), torch.random.fork_rng(devices):
-            try:
-                return call(model, inputs)
-            except RuntimeError as error:
-                explained = _explain(str(error), _last_called(model, call, inputs))
-                if explained is None:
-                    raise
-                raise ModelError(explained) from error
+            return call_explained(model, call, inputs)
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def call_explained(model: nn.Module, call: Callable[[nn.Module, Any], Any], inputs: Any) -> Any:
+    """``call(model, inputs)``. Raises `ModelError` where shapes or types do not fit, naming the
+    layer; any other exception passes through."""
+    try:
+        return call(model, inputs)
+    except RuntimeError as error:
+        explained = _explain(str(error), _last_called(model, call, inputs))
+        if explained is None:
+            raise
+        raise ModelError(explained) from error
 
 
 def _last_called(

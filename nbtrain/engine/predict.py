@@ -2,85 +2,89 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nbtrain.engine.dry import move
+from nbtrain.data.asked import batches_of
+from nbtrain.data.tree import size, transform
+from nbtrain.engine.dry import call_explained, move
 from nbtrain.engine.task import Task
-from nbtrain.errors import DataError
+from nbtrain.errors import DataError, ModelError
 
 _BATCH = 1024
 
 
-def predict(task: Task, model: nn.Module, device: torch.device, inputs: Any, raw: bool) -> Tensor:
+def predict(task: Task, model: nn.Module, device: torch.device, inputs: Any, raw: bool) -> Any:
     """Outputs or classes for ``inputs``, a row a sample, on the CPU.
 
     Args:
         task: tells how the model is called and what its outputs mean.
         model: used in evaluation mode; its modes are put back.
         device: where the model lies.
-        inputs: like the X of the training data.
+        inputs: like the X of the training data, or a dataset or loader like the training data.
         raw: the outputs themselves, instead of classes.
 
+    Returns:
+        A tensor; or a tuple or dict of tensors where the model gives one.
+
     Raises:
-        DataError: where ``inputs`` cannot be made tensors of the model's type.
+        DataError: where ``inputs`` have another form than the training data.
+        ModelError: where the model cannot take them, naming the layer.
     """
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     dtype = parameter.dtype if parameter is not None else torch.get_default_dtype()
-    tensors = _tensors(inputs, dtype)
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    outputs = []
+    outputs, counts = [], []
     try:
         with torch.no_grad(), torch.random.fork_rng([]):
-            for start in range(0, _length(tensors), _BATCH):
-                rows = _rows(tensors, slice(start, start + _BATCH))
-                outputs.append(task.call(model, move(rows, device)).cpu())
+            for rows in batches_of(inputs, task.form, dtype, _BATCH):
+                answer = call_explained(model, task.call, move(rows, device))
+                outputs.append(_on_cpu(answer))
+                counts.append(size(rows))
     finally:
         for module, mode in modes:
             module.training = mode
     if not outputs:
         raise DataError("There is no sample to predict. Give at least one row.")
-    answers = torch.cat(outputs)
+    answers = _joined(outputs, counts, "the output")
     kind = task.loss.kind if task.loss is not None else "values"
-    if raw or kind == "values":
+    if raw or kind == "values" or not isinstance(answers, Tensor):
         return answers
     if task.loss is not None and kind == "binary":
         return (answers > task.loss.threshold).long()
     return answers.argmax(1 if answers.ndim != 3 else -1)
 
 
-def _tensors(value: Any, dtype: torch.dtype) -> Any:
-    if isinstance(value, dict):
-        return {key: _tensors(item, dtype) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_tensors(item, dtype) for item in value)
-    if hasattr(value, "to_numpy"):
-        value = value.to_numpy()
-    try:
-        tensor = torch.as_tensor(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"predict cannot make a tensor of a {type(value).__name__}: {error} Give rows of "
-            "numbers, like the X of the training data."
-        ) from None
-    return tensor.to(dtype) if tensor.is_floating_point() else tensor
+def _on_cpu(answer: Any) -> Any:
+    # A dict of a kind of its own, such as a ModelOutput, becomes a plain one.
+    return transform(Tensor.cpu, dict(answer) if isinstance(answer, Mapping) else answer)
 
 
-def _length(value: Any) -> int:
-    if isinstance(value, Tensor):
-        if value.ndim == 0:
-            raise DataError("predict needs a row a sample, and this is a single number.")
-        return len(value)
-    items = list(value.values() if isinstance(value, dict) else value)
-    return _length(items[0]) if items else 0
-
-
-def _rows(value: Any, rows: slice) -> Any:
-    if isinstance(value, dict):
-        return {key: _rows(item, rows) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(_rows(item, rows) for item in value)
-    return value[rows]
+def _joined(parts: list[Any], counts: list[int], where: str) -> Any:
+    """What the model gave for batches of ``counts`` rows, as one."""
+    first = parts[0]
+    if len(parts) == 1 or first is None:
+        return first
+    if isinstance(first, Tensor) and all(
+        part.ndim and len(part) == count for part, count in zip(parts, counts, strict=True)
+    ):
+        return torch.cat(parts)
+    if isinstance(first, Mapping):
+        return {
+            key: _joined([part[key] for part in parts], counts, f"{where}[{key!r}]")
+            for key in first
+        }
+    if isinstance(first, (tuple, list)):
+        joined = [
+            _joined([part[place] for part in parts], counts, f"{where}[{place}]")
+            for place in range(len(first))
+        ]
+        return type(first)(*joined) if hasattr(first, "_fields") else type(first)(joined)
+    raise ModelError(
+        f"{where[0].upper()}{where[1:]} of the model has no row a sample, so it cannot be joined "
+        f"from batch to batch. Give up to {_BATCH:,} rows at a time."
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nbtrain.engine.early import Weights
 from nbtrain.engine.ownership import plain_copy
@@ -112,7 +112,7 @@ class Access:
         found: nn.Module = self.between_steps(copy)
         return found
 
-    def predict(self, model: nn.Module, inputs: Any, raw: bool) -> Tensor:
+    def predict(self, model: nn.Module, inputs: Any, raw: bool) -> Any:
         """What ``model`` answers. See `Run.predict`."""
         return predict(self.task, model, self.device, inputs, raw)
 

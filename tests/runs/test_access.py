@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
 
-from nbtrain.errors import CommandRejected, DataError, UsageError
+from nbtrain.errors import CommandRejected, DataError, ModelError, UsageError
 from tests.engine.harness import classes, network, same, values, weights
 from tests.runs.harness import PATIENCE, Gate, begin, done, paused, until
 
@@ -114,12 +115,141 @@ def test_predicting_from_several_inputs() -> None:
 
 @pytest.mark.parametrize(
     ("inputs", "word"),
-    [(["a", "b"], "like the X"), (np.zeros((0, 4)), "no sample"), (3.0, "single number")],
+    [
+        (["a", "b"], "hold words"),
+        (np.zeros((0, 4)), "no sample"),
+        (3.0, "single number"),
+        (np.zeros(4), r"one sample alone.*inputs\[None\]"),
+        ([1.0, 2.0, 3.0, 4.0], r"\[inputs\]"),
+        (np.zeros((3, 5)), "has 5 numbers.*trained on rows of 4"),
+        ({"a": np.zeros((3, 4)), "b": np.zeros((3, 4))}, "takes one array.*'a', 'b'"),
+        ((np.zeros((3, 4)),) * 3, "3 of them"),
+    ],
 )
 def test_what_cannot_be_predicted(inputs: Any, word: str) -> None:
     run = done()
     with pytest.raises(DataError, match=word):
         run.predict(inputs)
+
+
+def test_a_pair_a_dict_a_dataset_and_a_loader_are_predicted_like_their_features() -> None:
+    X, y = classes(60)
+    run = done(network(), (X, y))
+    answers = run.predict(X)
+    pairs = TensorDataset(X, y)
+
+    class Slow(Dataset[Any]):
+        def __len__(self) -> int:
+            return len(X)
+
+        def __getitem__(self, index: int) -> Any:
+            return {"x": X[index].double(), "text": "words", "label": int(y[index])}
+
+    for given in (
+        (X, y),
+        (X.numpy(), y.numpy()),
+        {"x": X.numpy()},
+        {"x": X, "label": y},
+        [row.numpy() for row in X],
+        list(X),
+        pairs,
+        Subset(pairs, range(60)),
+        TensorDataset(X),
+        Slow(),
+        [(x, 0) for x in X],
+        DataLoader(pairs, batch_size=7, shuffle=True),
+        DataLoader(Slow(), batch_size=7),
+    ):
+        assert torch.equal(run.predict(given), answers), given
+
+
+def test_frames_are_predicted_without_a_warning() -> None:
+    pandas = pytest.importorskip("pandas")
+    X, y = classes(60)
+    frame = pandas.DataFrame(X.numpy(), columns=list("abcd"))
+    run = done(network(), (frame.assign(label=y.numpy()), "label"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        answers = run.predict(frame)
+        assert torch.equal(run.predict(list(X.numpy())), answers)
+    whole = frame.round().astype(int)
+    assert torch.equal(run.predict(whole), run.predict(whole.astype("float64")))
+    with pytest.raises(DataError, match="one sample alone"):
+        run.predict(frame.iloc[0])
+    with pytest.raises(DataError, match="Drop the column"):
+        run.predict(frame.assign(label=y.numpy()))
+    with pytest.raises(DataError, match="'word'"):
+        run.predict(frame.assign(word="a"))
+
+
+def test_a_hugging_face_dataset_is_predicted() -> None:
+    datasets = pytest.importorskip("datasets")
+    X, y = classes(60)
+    data = datasets.Dataset.from_dict({"x": X.tolist(), "label": y.tolist()})
+    run = done(network(), data)
+    assert torch.equal(run.predict(data), run.predict(X))
+    assert torch.equal(run.predict(data.remove_columns("label")), run.predict(X))
+
+
+class Several(nn.Module):
+    """Gives a tuple or a dict, with a mean that has no rows."""
+
+    def __init__(self, form: Any) -> None:
+        super().__init__()
+        self.inner, self.form = network(), form
+
+    def forward(self, x: torch.Tensor) -> Any:
+        out = self.inner(x)
+        return self.form(out)
+
+
+def test_several_outputs_are_joined_in_their_form() -> None:
+    X, y = classes(60)
+    many = X.repeat(40, 1)  # more than one batch
+
+    def step(model: nn.Module, batch: Any) -> torch.Tensor:
+        out = model(batch[0])
+        return (out["a"] if isinstance(out, dict) else out[0]).square().mean()
+
+    run = done(Several(lambda out: (out, [out.sum(1)])), (X, y), training_step=step)
+    out, (total,) = run.predict(many)
+    assert out.shape == (2400, 3)
+    assert torch.allclose(total, out.sum(1))
+    run = done(Several(lambda out: {"a": out, "b": None}), (X, y), training_step=step)
+    answer = run.predict(many)
+    assert answer["a"].shape == (2400, 3)
+    assert answer["b"] is None
+    run = done(Several(lambda out: (out, out.mean())), (X, y), training_step=step)
+    assert run.predict(X)[1].ndim == 0
+    with pytest.raises(ModelError, match=r"output\[1\].*no row a sample"):
+        run.predict(many)
+    with pytest.raises(ModelError, match=r"expects 4 features.*has 5"):
+        run.predict(torch.zeros(3, 5))
+
+
+def test_what_a_model_of_several_inputs_cannot_predict() -> None:
+    from tests.engine.test_task import Two
+
+    X, y = classes(40)
+    inputs = {"left": X, "right": X[:, :2]}
+    run = done(Two(), (inputs, y))
+    answers = run.predict(inputs)
+    assert torch.equal(run.predict((inputs, y)), answers)
+    for given, word in (
+        ({"left": X}, "lack 'right'"),
+        ({**inputs, "top": X}, "not trained on 'top'"),
+        (X, "takes a dict with 'left', 'right'"),
+        ({"left": X, "right": X[:3, :2]}, "differ in length"),
+    ):
+        with pytest.raises(DataError, match=word):
+            run.predict(given)
+    run = done(Two(), ((X, X[:, :2]), y))
+    assert run.predict((X, X[:, :2])).shape == (40,)
+    assert run.predict(TensorDataset(X, X[:, :2])).shape == (40,)
+    assert run.predict(TensorDataset(X, X[:, :2], y)).shape == (40,)
+    assert run.predict(((X, X[:, :2]), y)).shape == (40,)
+    with pytest.raises(DataError, match="takes 2 arrays"):
+        run.predict(X)
 
 
 def test_predicting_changes_nothing() -> None:
