@@ -252,10 +252,19 @@ class Commands:
 
     def _stop(self, command: m.Stop) -> None:
         request = self.training.request
-        self._applied(command, note=f"with the {command.restore} weights")
+        self._applied(command, note=self._kept(command.restore))
         request.stop = "stopped by hand" if command.early else "stopped"
         request.outcome = "early-stopped" if command.early else "stopped"
         request.restore = command.restore
+
+    def _kept(self, restore: m.Restore) -> str:
+        """Which weights the model has after a stop."""
+        best = self.training.best
+        if restore == "last":
+            return "with the last weights"
+        if best is None:
+            return "with the last weights, because no validation has chosen best ones"
+        return f"with the best weights, of step {best.step:,}"
 
     def _evaluate(self, command: m.Evaluate) -> None:
         if self.training.task.data.val is None:

@@ -199,9 +199,14 @@ class Run:
             self._execution.ended.wait(0.005)
         return answer
 
-    def stop(self, restore: m.Restore = "best") -> Answer:
-        """Stop early. The model gets its best weights back, or with ``"last"`` keeps those it
-        has. Returns when the run has ended, or after 10 s."""
+    def stop(self, restore: m.Restore | None = None) -> Answer:
+        """Stop early. The model gets its best weights back, unless the run was started with
+        ``restore_best=False``; ``"best"`` or ``"last"`` says otherwise.
+
+        Returns when the run has ended, or after 10 s.
+        """
+        if restore is None:
+            restore = "best" if self.spec.options["restore_best"] else "last"
         if restore not in ("best", "last"):
             raise UnknownName("kind of weights", str(restore), ("best", "last"))
         answer = self._ask(m.Stop(restore=restore))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from nbtrain import messages as m
 from nbtrain import options, spec
 from nbtrain.errors import InvalidValue, UnknownName, UsageError
 from nbtrain.ui import body, past
@@ -19,9 +20,9 @@ VERBS = {
     "pause": "wait after the current step",
     "resume": "go on",
     "step": "take one step, or as many as you say, then pause",
-    "stop": "end the run; the model keeps its last weights",
+    "stop": "end the run as early stopping does; best or last says which weights stay",
     "early-stop": "end the run; the best weights come back",
-    "set": "set knobs, as in %train set digits lr=1e-4 dropout=off",
+    "set": "set knobs, as in %train set digits lr=1e-4 dropout=off schedule=hold",
     "evaluate": "compute the validation metrics now",
     "save": "write a checkpoint now",
     "undo": "put back the value that the last action replaced",
@@ -62,6 +63,10 @@ def obey(line: str, shell: InteractiveShell) -> str:
     if verb == "show" and len(named) == 1 and _show_past(named[0]):
         return ""
     run, rest = _run_named(named, verb)
+    weights: m.Restore | None = None
+    if verb == "stop" and rest and rest[0] in ("best", "last"):
+        weights = "best" if rest[0] == "best" else "last"
+        rest = rest[1:]
     if rest and verb not in ("set", "step"):
         raise UsageError(f"{rest[0]!r} is one word too many: %train {verb} takes a run's name.")
     if verb == "set":
@@ -86,7 +91,7 @@ def obey(line: str, shell: InteractiveShell) -> str:
     asked: dict[str, Callable[[], object]] = {
         "pause": run.pause,
         "resume": run.resume,
-        "stop": lambda: run.stop(restore="last"),
+        "stop": lambda: run.stop(weights),
         "early-stop": lambda: run.stop(restore="best"),
         "save": run.save,
         "undo": run.undo,
@@ -126,7 +131,10 @@ def _show_past(ref: str) -> bool:
 def _run_named(words: list[str], verb: str) -> tuple[Run, list[str]]:
     """The run that ``words`` begin with, or the only live one; and what follows."""
     found = live()
-    if words and "=" not in words[0] and not words[0].isdigit():
+    word = words[0] if words else ""
+    if verb == "stop" and word in ("best", "last") and _in_memory(word) is None:
+        word = ""  # which weights, not which run
+    if word and "=" not in word and not word.isdigit():
         name, rest = words[0], words[1:]
         run = _in_memory(name)
         if run is None:
@@ -148,12 +156,16 @@ def _run_named(words: list[str], verb: str) -> tuple[Run, list[str]]:
 def _set(run: Run, words: list[str], shell: InteractiveShell) -> list[str]:
     """Set each ``knob=value`` of ``words``, once all of them are known to be right."""
     knobs: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     for word in words:
         name, equals, text = word.partition("=")
         if not equals:
             raise UsageError(
                 f"{word!r} is not a knob with a value. Write %train set {run.name} lr=1e-4."
             )
+        if name == "schedule":
+            more[name] = text
+            continue
         knob = options.knob(name)
         key = name if name.startswith("dropout.") else knob.name
         if key in knobs:
@@ -164,7 +176,7 @@ def _set(run: Run, words: list[str], shell: InteractiveShell) -> list[str]:
         knobs[key] = knob.check(value)
     if not knobs:
         raise UsageError(f"Set what? Write %train set {run.name} lr=1e-4.")
-    return [str(run.set(**{name: value})) for name, value in knobs.items()]
+    return [str(run.set(**{name: value}, **more)) for name, value in knobs.items()]
 
 
 def _counts(words: list[str]) -> list[Any]:

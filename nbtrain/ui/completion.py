@@ -114,6 +114,8 @@ def _command_words(line: str) -> list[tuple[str, str]]:
     if words[0] != "set":
         return [(name, "run") for name in live()] if len(words) == 1 else []
     known = live()
+    if value_of == "schedule":
+        return [("rebase", "value"), ("hold", "value")]
     if value_of is not None:
         known_knobs = {knob.name: knob for knob in options.KNOBS}
         knob = known_knobs.get("dropout" if value_of.startswith("dropout.") else value_of)
@@ -122,7 +124,7 @@ def _command_words(line: str) -> list[tuple[str, str]]:
     named = (run for ref, run in known.items() if len(words) == 1 or words[1] in (ref, run.name))
     run = next(named, None)
     layers = () if run is None else run.history.layers
-    names = [f"{knob.name}=" for knob in options.KNOBS]
+    names = [*(f"{knob.name}=" for knob in options.KNOBS), "schedule="]
     names += [f"dropout.{layer}=" for layer in layers]
     names = [name for name in names if not any(word.startswith(name) for word in words)]
     return [*((name, "run") for name in known if len(words) == 1), *((n, "knob") for n in names)]

@@ -205,6 +205,23 @@ def test_stop_ends_with_the_weights_asked_for() -> None:
     assert (run.training.request.outcome, run.training.request.restore) == ("stopped", "best")
 
 
+@pytest.mark.parametrize(
+    ("restore", "val_split", "at", "kept"),
+    [
+        ("best", 0.25, 1, "the last weights, because no validation has chosen best ones"),
+        ("best", 0.0, 4, "the last weights, because no validation has chosen best ones"),
+        ("best", 0.25, 9, "the best weights, of step "),
+        ("last", 0.25, 9, "the last weights"),
+    ],
+)
+def test_a_stop_says_which_weights_the_model_keeps(
+    restore: m.Restore, val_split: float, at: int, kept: str
+) -> None:
+    command = m.Stop(restore=restore)
+    note = go([(at, command)], val_split=val_split, batch_size=8, epochs=9).answer(command).note
+    assert note.startswith(f"with {kept}")
+
+
 def test_evaluating_now_changes_no_later_step() -> None:
     settings = {"val_split": 0.25, "batch_size": 6}
     plain = go(**settings)

@@ -94,6 +94,18 @@ def test_what_is_no_number_of_steps_is_refused_before_it_is_sent(count: Any) -> 
     assert run.step(np.int64(1)).event
 
 
+@pytest.mark.parametrize(
+    ("setting", "asked", "kept"),
+    [(True, None, "best"), (False, None, "last"), (True, "last", "last"), (False, "best", "best")],
+)
+def test_stopping_follows_the_runs_own_setting_unless_a_word_says_otherwise(
+    setting: bool, asked: m.Restore | None, kept: str
+) -> None:
+    run = begin(epochs=500, pace=500.0, restore_best=setting)
+    until(run, lambda: bool(run.history.best) and run.history.step > run.history.best.step)
+    assert f"with the {kept} weights" in repr(run.stop(asked))
+
+
 def test_evaluate_gives_the_metrics_of_now() -> None:
     run = paused()
     step = run.history.step

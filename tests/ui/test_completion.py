@@ -84,6 +84,7 @@ def test_commands_runs_and_knobs(live):
     assert complete("%train set digits batch_size=") == ["%train set digits batch_size=full"]
     assert "%train set digits dropout.2=off" in complete("%train set digits dropout.2=o")
     assert complete("%train pause digits ") == []
+    assert "%train set digits schedule=hold" in complete("%train set digits schedule=")
 
 
 def test_in_a_line_of_a_longer_cell(live):

@@ -409,8 +409,30 @@ def test_every_command_acts_and_says_at_which_step(cell, shell, digits, shown):
 
 
 @pytest.mark.parametrize(
+    ("line", "kept"),
+    [("stop digits", "best"), ("stop digits last", "last"), ("stop last", "last")],
+)
+def test_stop_means_what_it_means_in_python(cell, digits, line, kept):
+    assert soon(lambda: digits.history.best)
+    assert cell("%train pause")[0] is None
+    assert f"with the {kept} weights" in cell(f"%train {line}")[1]
+
+
+def test_a_learning_rate_can_be_held(cell, shell):
+    cell("%%train digits --epochs 100000 --pace 100 --scheduler cosine\n" + MODEL)
+    run = shell.user_ns["digits"]
+    assert cell("%train pause")[0] is None
+    assert cell("%train set digits lr=0.5 schedule=hold")[0] is None
+    step = run.history.step
+    assert cell("%train step 3")[0] is None
+    assert soon(lambda: run.history.step == step + 3)
+    assert run.history["lr"][-3:].tolist() == [0.5] * 3
+
+
+@pytest.mark.parametrize(
     ("line", "says"),
     [
+        ("set digits lr=1 schedule=keep", "There is: rebase, hold"),
         ("set digits rl=1", "There is no knob 'rl'"),
         ("set digits lr", "'lr' is not a knob with a value"),
         ("set digits lr=1 lr=2", "given twice"),
