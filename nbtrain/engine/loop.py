@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -42,6 +43,7 @@ class Loop:
         self.save = save
         self.commands = Commands(training, self.emit_block, control, self.evaluate, self.checkpoint)
         self._paced = 0.0
+        self._not_measured: str | None = None
         self._buffers = nonfinite.Buffers(training.task.model)
 
     def run(self) -> None:
@@ -59,6 +61,7 @@ class Loop:
         t.flags.hold()
         trained.gather()
         t.tick()
+        self.look_for_monitor()
         self.point(control.decide(p.step))
         while t.request.stop is None and not t.complete:
             t.rebatch = False
@@ -288,8 +291,8 @@ class Loop:
         best = False
         if end_of_epoch or t.early.monitor.startswith("val_"):
             if judged and t.early.active and t.early.monitor not in judged:
-                raise t.no_such_monitor({**means, **metrics})
-            if judged:
+                self.no_monitor({**means, **metrics})
+            elif judged:
                 best = t.early.update(judged, counts=end_of_epoch)
         if best:
             t.best = Weights(t.task.model, t.progress.step)
@@ -297,6 +300,34 @@ class Loop:
         if metrics or best:
             self.control.emit(t.validated(metrics, best))
         return {**means, **metrics}
+
+    def look_for_monitor(self) -> None:
+        """Find out before the first step whether the user's own step measures what early
+        stopping watches, by one batch of the validation data."""
+        t = self.training
+        watched = t.early.monitor
+        if not t.early.active or watched in t.measured or not watched.startswith("val_"):
+            return
+        names = validate(t, self.commands.between_batches, most=1)
+        if names is not None and watched not in names:
+            self.no_monitor(names)
+
+    def no_monitor(self, measured: Iterable[str]) -> None:
+        """Nobody measures what early stopping watches: say so once, and pause or end."""
+        t = self.training
+        if self._not_measured == t.early.monitor:
+            return
+        self._not_measured = t.early.monitor
+        t.will_measure(measured)
+        error = t.no_such_monitor(measured)
+        if not t.task.attended:
+            raise error
+        text = (
+            f"{error} Nothing stops the run early unless early_stop is set to what is measured: "
+            f"{', '.join(measured)}. Set it or not, then resume."
+        )
+        self.control.emit(Noticed(topic="monitor", text=text, level="warning", **t.place))
+        self.commands.pause()
 
     def checkpoint(self) -> None:
         """Write a checkpoint because someone asked. Raises `CommandRejected`."""

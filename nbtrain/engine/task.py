@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import inspect
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,10 +16,11 @@ from nbtrain.data import Prepared, prepare
 from nbtrain.data.asked import form_of
 from nbtrain.engine import losses, optimizers, schedule
 from nbtrain.engine.direction import assumed
-from nbtrain.engine.dry import forward_once
+from nbtrain.engine.dry import described, forward_once
+from nbtrain.engine.frames import is_users
 from nbtrain.engine.knobs import Dropout
 from nbtrain.engine.losses import Loss
-from nbtrain.errors import InvalidValue, ModelError, UnknownName, UsageError
+from nbtrain.errors import DataError, InvalidValue, ModelError, NbtrainError, UnknownName, UsageError
 from nbtrain.spec import CELL_NAMES
 
 StepFunction = Callable[[nn.Module, Any], Any]
@@ -157,6 +158,12 @@ def _bind_declared(task: Task, loss: Any, notes: list[str]) -> None:
     task.form = form_of(inputs)
     if loss is not None and task.options["loss"] is not None:
         raise UsageError("There are both a `loss` in the cell and a --loss. Leave one of them out.")
+    if isinstance(inputs, Mapping) and not inputs:
+        raise DataError(
+            f"There is nothing for the model to read but targets: a batch is "
+            f"{described(task.data.example)}. Turn words into numbers first, such as a "
+            "tokenizer's, or define training_step(model, batch), which takes the batch as it comes."
+        )
     outputs = forward_once(task.model, task.call, inputs)
     if targets is None and loss is None:
         raise UsageError(
@@ -183,7 +190,16 @@ def _need_tensors(outputs: Any, targets: Any) -> None:
 
 
 def _try_loss(loss: Loss, outputs: Any, targets: Any) -> None:
-    value = loss(outputs, targets)
+    try:
+        value = loss(outputs, targets)
+    except Exception as error:  # whatever a loss may raise
+        if isinstance(error, NbtrainError) or is_users(error):
+            raise
+        raise ModelError(
+            f"{loss.name} fails on two samples: {str(error).rstrip('.')}. The model gives "
+            f"{described(outputs)}, and the targets are {described(targets)}. Change one of the "
+            "two, or leave a function `loss(outputs, targets)` in the cell."
+        ) from error
     if not isinstance(value, Tensor) or value.numel() != 1:
         what = (
             f"a tensor of shape {tuple(value.shape)}"
@@ -224,7 +240,32 @@ def _metrics(given: Any) -> dict[str, Metric]:
                 f"The metric {name!r} is a {type(metric).__name__}. Leave functions of "
                 "(outputs, targets): metrics = {'mae': lambda o, t: (o - t).abs().mean()}."
             )
+    check_names(map(str, given), "There is a metric called")
     return {str(name): metric for name, metric in given.items()}
+
+
+_RESERVED = {
+    "loss": "the loss that is trained on",
+    "lr": "the learning rate of the run itself",
+    "epoch": "the position in the data",
+    "step": "the number of the step",
+    "samples": "the number of samples seen",
+}
+
+
+def check_names(names: Iterable[str], by: str) -> None:
+    """Raise `ModelError` where one of ``names`` stands for something else in a history."""
+    for name in names:
+        if name.startswith("val_"):
+            raise ModelError(
+                f"{by} {name!r}, but val_ marks what validation measures. Leave val_ out of it: "
+                "validation measures it too, and adds the val_."
+            )
+        if name in _RESERVED:
+            raise ModelError(
+                f"{by} {name!r}, which stands for {_RESERVED[name]}. Give it another name, such as "
+                f"'my_{name}'."
+            )
 
 
 def _check_step(function: Any, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
@@ -22,7 +22,7 @@ from nbtrain.engine.knobs import Knobs
 from nbtrain.engine.recorder import Recorder
 from nbtrain.engine.regularize import FiniteCheck, Overflows
 from nbtrain.engine.schedule import Schedule, is_scheduler
-from nbtrain.engine.task import Task, metric_names
+from nbtrain.engine.task import Task, check_names, metric_names
 from nbtrain.engine.update import Trained
 from nbtrain.errors import DataError, ModelError, UsageError
 from nbtrain.messages import Started, Validated
@@ -249,6 +249,11 @@ class Training:
         """The metrics that were measured so far or will be."""
         return list(self.measured)
 
+    def will_measure(self, names: Iterable[str]) -> None:
+        """These are metrics of this run too."""
+        for name in names:
+            self.measured.setdefault(name, self._better_of(name))
+
     def _better_of(self, metric: str) -> str:
         return self.early.better if metric == self.early.monitor else better_of(metric)
 
@@ -301,8 +306,7 @@ class Training:
     def validated(self, metrics: dict[str, float], best: bool) -> Validated:
         """The event of one validation."""
         p = self.progress
-        for name in metrics:
-            self.measured.setdefault(name, self._better_of(name))
+        self.will_measure(metrics)
         return Validated(
             run=self.run,
             branch=p.branch,
@@ -320,7 +324,7 @@ class Training:
             f"that is short, take a --batch-size (it is {self.batch_size}) that the data fills."
         )
 
-    def no_such_monitor(self, measured: dict[str, float]) -> UsageError:
+    def no_such_monitor(self, measured: Iterable[str]) -> UsageError:
         """The error for an early-stopping metric that nobody measures."""
         return losses.unknown_metric(self.early.monitor, list(measured))
 
@@ -369,6 +373,8 @@ def named_values(result: Any, function: str) -> tuple[Tensor, dict[str, Any] | N
             for name, value in result.items()
             if name != "loss"
         }
+        if function == "training_step":
+            check_names(extras, "training_step returned")
         result = result["loss"]
     if not isinstance(result, Tensor):
         raise ModelError(

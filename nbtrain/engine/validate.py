@@ -12,12 +12,14 @@ from nbtrain.data.batches import NOT_YET
 from nbtrain.engine import device as devices
 from nbtrain.engine import losses
 from nbtrain.engine.control import PATIENCE
-from nbtrain.engine.training import Training, named_values, one_number
+from nbtrain.engine.training import Training, close, named_values, one_number
 
 _SMALLEST_BATCH = 512
 
 
-def validate(t: Training, go_on: Callable[[], bool]) -> dict[str, float] | None:
+def validate(
+    t: Training, go_on: Callable[[], bool], most: int | None = None
+) -> dict[str, float] | None:
     """The means of the validation metrics over all validation samples.
 
     Runs in evaluation mode without gradients. Whatever it draws comes from generators of
@@ -27,6 +29,7 @@ def validate(t: Training, go_on: Callable[[], bool]) -> dict[str, float] | None:
         t: the run.
         go_on: asked between two batches and while one is waited for; False ends the
             validation, which gives None.
+        most: batches to measure at most.
     """
     task = t.task
     assert task.data.val is not None
@@ -42,13 +45,19 @@ def validate(t: Training, go_on: Callable[[], bool]) -> dict[str, float] | None:
     size = task.data.val.batch_size or max(t.batch_size, _SMALLEST_BATCH)
     try:
         with torch.no_grad(), t.draws.aside("validate", t.progress.step):
-            for batch, samples in task.data.val.epoch(0, batch_size=size, patience=PATIENCE):
+            batches = task.data.val.epoch(0, batch_size=size, patience=PATIENCE)
+            measured = 0
+            for batch, samples in batches:
                 if not go_on():
                     return None
                 if batch is NOT_YET:
                     continue
                 with devices.autocast(t.device, task.options["precision"]):
                     _measure(t, batch, samples, sums, stateful)
+                measured += 1
+                if measured == most:
+                    close(batches)
+                    break
     finally:
         for module, mode in modes:
             module.training = mode
@@ -76,6 +85,8 @@ def _measure(t: Training, batch: Any, samples: int, sums: Sums, stateful: dict[s
     outputs = task.call(task.model, inputs)
     sums.add("loss", task.loss(outputs, targets), samples)
     right = losses.accuracy(task.loss.kind)
+    if "accuracy" in task.metrics:  # the user's own
+        right = None
     if right is not None and isinstance(outputs, Tensor) and isinstance(targets, Tensor):
         sums.add("accuracy", right(*task.loss.scores(outputs, targets)), samples)
     for name, metric in task.metrics.items():
