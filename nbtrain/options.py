@@ -411,6 +411,12 @@ def _is_layer(word: str) -> bool:
     return word.startswith("dropout.") and len(word) > len("dropout.")
 
 
+def goes_with(name: str, other: str | None) -> bool:
+    """Whether putting the knob ``name`` back puts ``other`` back too: itself, and with the
+    switch of all dropout layers the rate of each."""
+    return other == name or (name == "dropout" and str(other).startswith("dropout."))
+
+
 def defaults() -> dict[str, Any]:
     """Every option's value where nobody says otherwise."""
     return {name: option.default for name, option in OPTIONS.items()}

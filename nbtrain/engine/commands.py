@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbtrain import messages as m
-from nbtrain import wire
+from nbtrain import options, wire
 from nbtrain.engine.control import Control
 from nbtrain.engine.knobs import DropoutState
 from nbtrain.engine.training import Training
@@ -221,6 +221,9 @@ class Commands:
         knobs = self.training.knobs
         old, new, note = knobs.undo(action.knob, action.old, action.dropout)
         action.undone = True
+        # What was set after it is gone as well, and no undo may bring it back.
+        for later in actions[actions.index(action) + 1 :]:
+            later.undone = later.undone or options.goes_with(action.knob, later.knob)
         self._applied(
             command,
             knob=action.knob,
@@ -279,6 +282,4 @@ class Commands:
 
 
 def _full_name(knob: str) -> str:
-    from nbtrain import options
-
     return knob if knob.startswith("dropout.") else options.knob(knob).name

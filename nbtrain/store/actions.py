@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from nbtrain import messages as m
+from nbtrain import options
 
 Answer: TypeAlias = m.Applied | m.Rejected
 
@@ -79,6 +80,7 @@ class Actions:
             self._actions.append(action)
         if event.undoes is not None:
             self._mark(event.undoes, undone=True)
+            self._mark_later(event.undoes)
 
     def _mark(self, name: str, *, undone: bool) -> None:
         place = self._places.get(name)
@@ -91,6 +93,17 @@ class Actions:
             target = self._places.get(action.undoes)
             if target is not None:
                 self._actions[target] = replace(self._actions[target], undone=not undone)
+
+    def _mark_later(self, name: str) -> None:
+        """What was set after the action ``name`` went with it when that was undone."""
+        place = self._places.get(name)
+        knob = None if place is None else self._actions[place].knob
+        if place is None or knob is None:
+            return
+        for index in range(place + 1, len(self._actions)):
+            later = self._actions[index]
+            if later.undoes is None and options.goes_with(knob, later.knob):
+                self._actions[index] = replace(later, undone=True)
 
 
 class Answers(Mapping[str, Answer]):

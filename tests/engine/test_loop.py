@@ -520,6 +520,23 @@ def test_undo_by_id_and_not_twice() -> None:
     assert "undone already" in run.reason(again)
 
 
+def test_an_undo_out_of_order_takes_what_came_after_with_it() -> None:
+    first = m.Set(knob="lr", value=0.1)
+    second = m.Set(knob="lr", value=0.2)
+    other = m.Set(knob="l2", value=0.5)
+    back, rest, none = m.Undo(action=first.id), m.Undo(), m.Undo()
+    commands = [first, second, other, back, rest, none]
+    run = go([(i + 1, command) for i, command in enumerate(commands)], lr=0.01)
+    assert run.answer(back).new == 0.01
+    assert run.answer(rest).undoes == other.id, "and no value that is undone already comes back"
+    assert "nothing to undo" in run.reason(none)
+    assert "undone already" in go(
+        [(1, first), (2, second), (3, back), (4, again := m.Undo(action=second.id))]
+    ).reason(again)
+    undone = {action.id: action.undone for action in run.history.actions if action.action == "Set"}
+    assert undone == {first.id: True, second.id: True, other.id: True}
+
+
 def test_a_drag_is_one_action_even_with_another_in_between() -> None:
     commands = [
         (1, m.Set(knob="lr", value=0.2, drag="d")),
