@@ -15,8 +15,8 @@ and one panel draws it ten times a second:
 Only the panel is measured, so bytes are those of its own comm. The budget is 40 KB/s, and no
 growth from 10k to 1M.
 
-Last figures, on two busy cores of an AMD EPYC with Chromium 156, from 1k to 1M: 13.6, 10.5, 9.2
-and 9.5 KB/s; 320, 315, 319 and 321 µs; 22.7, 24.1, 25.6 and 22.8 ms. See docs/performance.md.
+Last figures, on two busy cores of an AMD EPYC with Chromium 156, from 1k to 1M: 15.0, 11.1, 9.5
+and 9.9 KB/s; 375, 364, 380 and 416 µs; 27.0, 25.3, 24.8 and 25.8 ms. See docs/performance.md.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 import { useMemo } from 'react';
 
 import type { Figures } from './figures';
-import { count, metric } from './format';
+import { count } from './format';
 import { useModel, useView } from './hooks';
 import { place as arrange } from './labels';
 import type { PanelModel } from './model';
@@ -141,7 +141,7 @@ export function Reading({ model, figures, chart, x, whole }: ReadingProps): JSX.
 
 /** What the shaded part of a chart says. */
 function horizonText({ to }: Horizon): string {
-  return `stops early at epoch ${metric(to)} if nothing improves`;
+  return `stops early at epoch ${Number(to.toFixed(2))} if nothing improves`;
 }
 
 /** What a mark stands for, and the step where it took effect. */

@@ -92,7 +92,7 @@ class Curve:
     def extend(self, x: npt.ArrayLike, y: npt.ArrayLike, steps: npt.ArrayLike) -> None:
         """Append values ``y`` at ``x`` and ``steps``, three vectors of equal length."""
         xs, ys = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-        last = np.asarray(steps, dtype=np.float64)
+        last = np.asarray(steps)
         if not len(ys):
             return
         while -(-(self.seen + len(ys)) // self.size) > self._points:
@@ -103,18 +103,23 @@ class Curve:
         starts[0] = 0
         finite = np.abs(ys) <= _LARGEST
         filled = np.where(finite, ys, 0.0)
-        wrong = np.isnan(ys) & (not self._gaps)
+        ends = np.append(starts[1:], len(ys))
+        over = under = np.zeros(len(starts))
+        if not finite.all():
+            wrong = np.isnan(ys) & (not self._gaps)
+            over = np.add.reduceat(((ys > _LARGEST) | wrong).astype(np.float64), starts)
+            under = np.add.reduceat(((ys < -_LARGEST) | wrong).astype(np.float64), starts)
         fresh = np.stack(
             (
-                np.diff(np.append(starts, len(ys))).astype(np.float64),
+                (ends - starts).astype(np.float64),
                 np.add.reduceat(xs, starts),
                 np.add.reduceat(finite.astype(np.float64), starts),
                 np.add.reduceat(filled, starts),
                 np.minimum.reduceat(np.where(finite, ys, np.inf), starts),
                 np.maximum.reduceat(np.where(finite, ys, -np.inf), starts),
-                np.maximum.reduceat(last, starts),
-                np.add.reduceat(((ys > _LARGEST) | wrong).astype(np.float64), starts),
-                np.add.reduceat(((ys < -_LARGEST) | wrong).astype(np.float64), starts),
+                last[ends - 1],
+                over,
+                under,
             )
         )
         if offset:
