@@ -128,7 +128,7 @@ class Knobs:
             self.values["lr"] = checked
         else:
             note = setter(checked)
-            if knob.name != "dropout":
+            if knob.name not in ("dropout", "epochs"):
                 self.values[knob.name] = checked
         return old, self.values[knob.name], note
 
@@ -156,10 +156,16 @@ class Knobs:
     def _set_epochs(self, value: int) -> str | None:
         # From here they count also where the run was launched by a number of steps alone.
         self.training.typed |= {"epochs"}
-        self.values["epochs"] = value
+        p = self.training.progress
+        if value > p.epoch and self.values["steps"] is not None and p.step >= self.values["steps"]:
+            self.values["steps"] = None  # that plan is done, and must not end this one
+        self.values["epochs"] = max(value, p.epoch)
         return self._replanned()
 
     def _set_steps(self, value: int | None) -> str | None:
+        p = self.training.progress
+        if value is not None and value > p.step and p.epoch >= self.values["epochs"]:
+            self.training.typed -= {"epochs"}  # that plan is done, and must not end this one
         self.values["steps"] = value
         return self._replanned()
 

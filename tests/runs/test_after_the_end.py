@@ -26,6 +26,32 @@ def test_ten_more_epochs() -> None:
     assert (run.history["loss"] == whole.history["loss"]).all()
 
 
+def test_ten_more_steps() -> None:
+    run = done(epochs=2)
+    step = run.history.step
+    run.set(steps=step + 10)
+    run.wait(PATIENCE)
+    assert run.history.step == step + 10
+    run.undo()
+    assert run.state == "completed"
+    assert run.history.step == step + 10
+
+
+def test_more_epochs_after_so_many_steps() -> None:
+    run = done(epochs=2, steps=3, val_split=0.0)
+    run.set(epochs=4)
+    run.wait(PATIENCE)
+    assert run.history.epoch == 4
+    assert run.history.knobs["steps"] is None
+
+
+def test_fewer_epochs_than_are_done_are_those_that_are_done() -> None:
+    run = done(epochs=4)
+    answer = run.set(epochs=3)
+    assert "4 epochs are done already" in repr(answer)
+    assert run.history.epochs == 4
+
+
 def test_going_on_after_a_stop_is_as_if_there_had_been_none() -> None:
     run = begin(epochs=8, pace=500.0, lr=0.3)
     until(run, lambda: run.history.epoch > 3)
