@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nbtrain.engine.frames import is_users
 from nbtrain.errors import ModelError
 
 _Called = tuple[str, nn.Module, tuple[Any, ...]]
@@ -37,15 +38,55 @@ def forward_once(model: nn.Module, call: Callable[[nn.Module, Any], Any], inputs
 
 
 def call_explained(model: nn.Module, call: Callable[[nn.Module, Any], Any], inputs: Any) -> Any:
-    """``call(model, inputs)``. Raises `ModelError` where shapes or types do not fit, naming the
-    layer; any other exception passes through."""
+    """``call(model, inputs)``. Raises `ModelError` where the inputs do not fit, naming the layer;
+    an exception out of the user's own code passes through."""
     try:
         return call(model, inputs)
-    except RuntimeError as error:
-        explained = _explain(str(error), _last_called(model, call, inputs))
+    except Exception as error:  # whatever a model may raise
+        users, shapes = is_users(error), isinstance(error, RuntimeError)
+        last = _last_called(model, call, inputs) if shapes or not users else None
+        explained = _explain(str(error), last) if shapes else None
+        if explained is None and not users:
+            explained = _told(error, last, inputs)
         if explained is None:
             raise
         raise ModelError(explained) from error
+
+
+def described(value: Any) -> str:
+    """What a batch, or a part of it, holds, in words."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        parts = [f"{key!r}: {described(part)}" for key, part in list(value.items())[:6]]
+        return f"a dict with {', '.join(parts) or 'nothing in it'}"
+    if isinstance(value, (tuple, list)):
+        if value and all(isinstance(part, str) for part in value):
+            return "words"
+        parts = [described(part) for part in value[:6]]
+        return f"a {type(value).__name__} of {', '.join(parts) or 'nothing'}"
+    return "a word" if isinstance(value, str) else f"a {type(value).__name__}"
+
+
+def _told(error: Exception, last: _Called | None, inputs: Any) -> str:
+    """An error in PyTorch's own layers, which only our calls and PyTorch's lead to."""
+    where = "" if last is None else f" in {_where(last)}"
+    advice = "Change the model's first layers, or the data."
+    if isinstance(inputs, Mapping):
+        advice = (
+            "A model for a dict has these names as the arguments of its forward; or define "
+            "training_step(model, batch), which takes the batch as it comes."
+        )
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return (
+        f"The model fails on two samples{where}: {reason.rstrip('.')}. It gets "
+        f"{described(inputs)}. {advice}"
+    )
+
+
+def _where(last: _Called) -> str:
+    name, module, _ = last
+    return f"{type(module).__name__}" + (f" at model.{name}" if name else "")
 
 
 def _last_called(
@@ -95,8 +136,8 @@ def _explain(text: str, last: _Called | None) -> str | None:
     """What to do about a RuntimeError of PyTorch's, or None if we cannot tell."""
     if last is None:
         return None
-    name, module, arguments = last
-    where = f"{type(module).__name__}" + (f" at model.{name}" if name else "")
+    _, module, arguments = last
+    where = _where(last)
     given = next((a for a in arguments if isinstance(a, Tensor)), None)
     if given is None:
         return None

@@ -20,7 +20,14 @@ from nbtrain.engine.dry import described, forward_once
 from nbtrain.engine.frames import is_users
 from nbtrain.engine.knobs import Dropout
 from nbtrain.engine.losses import Loss
-from nbtrain.errors import DataError, InvalidValue, ModelError, NbtrainError, UnknownName, UsageError
+from nbtrain.errors import (
+    DataError,
+    InvalidValue,
+    ModelError,
+    NbtrainError,
+    UnknownName,
+    UsageError,
+)
 from nbtrain.spec import CELL_NAMES
 
 StepFunction = Callable[[nn.Module, Any], Any]

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import itertools
 import traceback
-from pathlib import Path
-from types import TracebackType
 
-import torch
-
+from nbtrain.engine.frames import OURS, TORCH, users_frames
 from nbtrain.errors import NbtrainError
-
-_OURS = str(Path(__file__).resolve().parent.parent)
-_TORCH = str(Path(torch.__file__).resolve().parent)
 
 
 def describe(error: BaseException) -> tuple[str, str | None]:
@@ -30,27 +24,15 @@ def describe(error: BaseException) -> tuple[str, str | None]:
     return message, text
 
 
-def users_frames(error: BaseException) -> TracebackType | None:
-    """The traceback from the first frame that is neither ours nor PyTorch's; where there is
-    none, from the first that is not ours."""
-    for others in ((_OURS, _TORCH), (_OURS,)):
-        frame = error.__traceback__
-        while frame is not None and frame.tb_frame.f_code.co_filename.startswith(others):
-            frame = frame.tb_next
-        if frame is not None:
-            return frame
-    return error.__traceback__
-
-
 def _without_ours(stack: traceback.StackSummary) -> traceback.StackSummary:
     """``stack`` without the detours through our code, such as of each operation that may
     draw, and without what PyTorch does on the way there."""
     kept: list[traceback.FrameSummary] = []
     for users, group in itertools.groupby(
-        stack, lambda frame: not frame.filename.startswith((_OURS, _TORCH))
+        stack, lambda frame: not frame.filename.startswith((OURS, TORCH))
     ):
         frames = list(group)
-        if users or not any(frame.filename.startswith(_OURS) for frame in frames):
+        if users or not any(frame.filename.startswith(OURS) for frame in frames):
             kept += frames
     return traceback.StackSummary.from_list(kept) if kept else stack
 

@@ -17,8 +17,10 @@ from torch import Tensor, nn
 from nbtrain import __version__, options
 from nbtrain.data.randomness import undisturbed
 from nbtrain.engine import device as devices
+from nbtrain.engine.frames import users_alone
 from nbtrain.engine.ownership import check_free
 from nbtrain.engine.task import Task, bind
+from nbtrain.errors import NbtrainError
 from nbtrain.runs import presenter, registry
 from nbtrain.runs.execution import Execution
 from nbtrain.runs.run import Run
@@ -72,6 +74,7 @@ def train(
         >>> run = nbtrain.train(model, (X, y), epochs=30, lr=3e-3)
         >>> run.history["val_loss"]
     """
+    __tracebackhide__ = True  # an error of the user's own shows the user's own frames
     given: dict[str, Any] = {
         "model": model,
         "data": data,
@@ -139,9 +142,14 @@ def launch(
     left = _only_one_kind_of_data(left, bound)
     if isinstance(left.get("model"), nn.Module):
         check_free(left["model"])  # before anything is tried on it
-    seed = settings["seed"]
-    with seeded(seed):
-        task = bind(name, left, dict(settings), frozenset(given))
+    __tracebackhide__ = True  # IPython shows the user's frames below this one, not this one
+    try:
+        with seeded(settings["seed"]):
+            task = bind(name, left, dict(settings), frozenset(given))
+    except BaseException as error:
+        if isinstance(error, NbtrainError):
+            raise
+        raise error.with_traceback(users_alone(error))  # noqa: B904 - the same error, not another
     task.attended = bool(settings["panel"]) and not settings["wait"]
     parameter = next(task.model.parameters(), None)
     device = devices.choose(settings["device"], None if parameter is None else parameter.device)

@@ -14,7 +14,7 @@ import linecache
 import sys
 import threading
 from collections.abc import Coroutine, Iterator
-from types import CodeType
+from types import CodeType, TracebackType
 from typing import Any, Literal, TypeAlias
 
 Shell: TypeAlias = Any
@@ -77,6 +77,11 @@ def show_as_cell(shell: Shell, error: BaseException, file: str | None) -> None:
     if kept is None and not isinstance(error, SyntaxError):
         # Nothing of the user's was running; a cell that does not parse needs no traceback.
         kept = error.__traceback__
+    show_frames(shell, error, kept)
+
+
+def show_frames(shell: Shell, error: BaseException, kept: TracebackType | None) -> None:
+    """Let IPython show ``error`` with the frames ``kept`` alone, when it gets there."""
     shell.__dict__.pop("showtraceback", None)  # of an error that was caught on its way
     original = shell.showtraceback
 

@@ -14,10 +14,10 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 
 from nbtrain import messages as m
 from nbtrain import options, spec
-from nbtrain.errors import RunFailed, UsageError
+from nbtrain.errors import NbtrainError, RunFailed, UsageError
 from nbtrain.ui import body, commands
 from nbtrain.ui.commands import live
-from nbtrain.ui.telling import say
+from nbtrain.ui.telling import say, show_message_only
 from nbtrain.ui.waiting import wait, waits_by_itself
 
 if TYPE_CHECKING:
@@ -79,16 +79,7 @@ class TrainMagics(Magics):
         try:
             with training.seeded(full["seed"]):
                 bound = self._run(f"%%train {line}", cell)
-            run = training.launch(
-                self.shell.user_ns,
-                full,
-                tuple(parsed.options),
-                name,
-                cell,
-                self._cells.context(cell),
-                bound=bound,
-                replaces=older,
-            )
+            run = self._launch(full, tuple(parsed.options), name, cell, bound, older)
         except BaseException:
             if older is not None:
                 say(self._what_became_of(older))
@@ -132,6 +123,38 @@ class TrainMagics(Magics):
         body.run(self.shell, magic, cell)
         found = {word for word, value in before.items() if namespace.get(word) is not value}
         return spec.names_bound(self._cells.python(cell)) | found
+
+    def _launch(
+        self,
+        settings: dict[str, Any],
+        given: tuple[str, ...],
+        name: str,
+        cell: str,
+        bound: frozenset[str],
+        older: Run | None,
+    ) -> Run:
+        """Start the run. The user's own errors are shown with the user's own frames."""
+        from nbtrain.engine.frames import users_alone
+        from nbtrain.runs import train as training
+
+        try:
+            return training.launch(
+                self.shell.user_ns,
+                settings,
+                given,
+                name,
+                cell,
+                self._cells.context(cell),
+                bound=bound,
+                replaces=older,
+            )
+        except KeyboardInterrupt as interrupt:
+            show_message_only(interrupt, f"{name} was not started.")
+            raise
+        except Exception as error:  # a model, a loss or a dataset may raise anything
+            if not isinstance(error, NbtrainError) and (kept := users_alone(error)) is not None:
+                body.show_frames(self.shell, error, kept)
+            raise
 
     def _stop_older(self, name: str) -> Run | None:
         """End the latest live run of this name between two steps; its weights stay as they are."""

@@ -71,6 +71,32 @@ def test_shapes_and_types_that_do_not_fit(model: Any, data: Any, words: list[str
     assert all(word in str(raised.value) for word in words), raised.value
 
 
+def test_a_batch_that_the_model_cannot_read_is_described() -> None:
+    def samples(*keys: str) -> Any:
+        values = {"x": torch.ones(4), "z": torch.ones(2), "text": "two words", "label": 1}
+        return [{key: values[key] for key in keys} for _ in range(6)]
+
+    with pytest.raises(DataError, match=r"'text': words, 'label'.*tokenizer"):
+        make_task(network(), samples("text", "label"), val_split=0)
+    with pytest.raises(ModelError, match=r"Linear at model.0.*'x': a tensor of shape \(2, 4\)"):
+        make_task(network(), samples("x", "z", "label"), val_split=0)
+    with pytest.raises(ModelError, match=r"CrossEntropyLoss fails.*shape \(2, 3\)"):
+        make_task(network(), classes(), loss=nn.CrossEntropyLoss(torch.ones(5)))
+
+
+def test_an_error_in_the_users_own_code_is_left_as_it_is() -> None:
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        make_task(nn.Sequential(Broken()), classes())
+
+
 def test_data_without_targets() -> None:
     with pytest.raises(UsageError, match="no targets"):
         make_task(network(), classes()[0])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import traceback
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from nbtrain.engine.frames import users_alone
 from nbtrain.errors import ModelError
 from nbtrain.runs.failure import describe, let_go
+from nbtrain.runs.train import train
+from tests.engine.harness import classes
 
 
 def raised(function: object) -> BaseException:
@@ -54,3 +59,16 @@ def test_causes_are_let_go_as_well_and_circles_end() -> None:
     inner, outer = ValueError("inner"), RuntimeError("outer")
     outer.__cause__, inner.__context__ = inner, outer
     let_go(outer)
+
+
+def test_the_users_frames_alone_leave_out_what_led_to_them() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.nn.functional.linear(x, None)  # type: ignore[arg-type]
+
+    model = nn.Sequential(nn.Sequential(Broken()), nn.Linear(4, 3))
+    with pytest.raises(TypeError) as raised:
+        train(model, classes(), panel=False, wait=False)
+    names = [frame.f_code.co_name for frame, _ in traceback.walk_tb(raised.value.__traceback__)]
+    assert names[1:] == ["train", "launch", "forward"]
+    assert users_alone(ValueError()) is None

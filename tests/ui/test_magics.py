@@ -594,3 +594,25 @@ def test_threads_do_not_pile_up(cell, shell):
     for _ in range(3):
         cell("%%train digits --epochs 1 --wait\n" + MODEL)
     assert soon(lambda: sum(t.name.startswith("nbtrain") for t in threading.enumerate()) <= 2)
+
+
+def test_a_mistake_in_the_users_own_code_shows_the_users_frames_alone(cell):
+    source = (
+        MODEL
+        + """
+class Broken(nn.Module):
+    def forward(self, x):
+        return slf.inner(x)
+model = nn.Sequential(Broken())
+"""
+    )
+    error, told = cell("%%train a\n" + source)
+    assert isinstance(error, NameError)
+    assert "slf.inner(x)" in told
+    assert "_call_impl" not in told
+    assert "nbtrain/" not in told
+    error, told = cell(
+        "%%train a\n" + source.replace("return slf.inner(x)", "raise KeyboardInterrupt")
+    )
+    assert isinstance(error, KeyboardInterrupt)
+    assert told == "KeyboardInterrupt: a was not started.\n"
