@@ -11,6 +11,7 @@ import random
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,32 @@ from nbtrain.data.exchange import Exchange, Function
 class Generators:
     """What `random` and `numpy.random` are made of, for one owner alone."""
 
-    def __init__(self) -> None:
-        self.python = random.Random()
-        self.numpy = np.random.RandomState()
+    def __init__(self, seed: int) -> None:
+        self._python = random.Random(0)
+        self._numpy = np.random.RandomState(0)
+        self._seed: int | None = seed
 
     def seed(self, seed: int) -> None:
         """Begin anew, as ``random.seed`` and ``numpy.random.seed`` would."""
-        self.python.seed(seed)
-        self.numpy.seed(seed & 0xFFFFFFFF)
+        self._seed = seed  # 6 µs, which only those pay that draw
+
+    @property
+    def python(self) -> random.Random:
+        """What `random` is."""
+        self._begin()
+        return self._python
+
+    @property
+    def numpy(self) -> np.random.RandomState:
+        """What `numpy.random` is."""
+        self._begin()
+        return self._numpy
+
+    def _begin(self) -> None:
+        if self._seed is not None:
+            self._python.seed(self._seed)
+            self._numpy.seed(self._seed & 0xFFFFFFFF)
+            self._seed = None
 
     def state(self) -> dict[str, Tensor]:
         """The state of both, as an int64 tensor each: what ``getstate`` and ``get_state`` give,
@@ -60,20 +79,25 @@ _python_state: Callable[[], Any] = random.getstate
 _numpy_state: Callable[[], Any] = np.random.get_state
 
 
-_OTHERS = {"seed": "seed", "ranf": "random_sample", "sample": "random_sample"}
-"""Functions of NumPy's that are no methods themselves, and the methods that they call."""
+def _methods(module: ModuleType, kind: type) -> dict[str, str]:
+    """The functions of ``module`` that are methods of an object of ``kind``: their names."""
+    functions = vars(module).items()
+    return {name: name for name, f in functions if isinstance(getattr(f, "__self__", None), kind)}
+
+
+# Found once, since what somebody puts in the place of a function is no method any more.
+_PYTHON = _methods(random, random.Random)
+_NUMPY = _methods(np.random, np.random.RandomState) | {
+    "seed": "seed",
+    "ranf": "random_sample",
+    "sample": "random_sample",
+}
 
 
 def _functions() -> Iterator[Function]:
-    shared = getattr(random.random, "__self__", None)
-    for name, function in list(vars(random).items()):
-        if shared is not None and getattr(function, "__self__", None) is shared:
-            yield random, name, _call("python", name)
-    shared = getattr(np.random.rand, "__self__", None)
-    for name, function in list(vars(np.random).items()):
-        if shared is not None and getattr(function, "__self__", None) is shared:
-            yield np.random, name, _call("numpy", name)
-    for name, method in _OTHERS.items():
+    for name, method in _PYTHON.items():
+        yield random, name, _call("python", method)
+    for name, method in _NUMPY.items():
         yield np.random, name, _call("numpy", method)
 
 
@@ -84,9 +108,9 @@ def _call(kind: str, method: str) -> Callable[..., Any]:
     return within
 
 
-_exchange = Exchange[Generators](_functions)
-listening = _exchange.listening
-use = _exchange.use
+exchange = Exchange[Generators](_functions)
+listening = exchange.listening
+use = exchange.use
 
 
 @contextmanager

@@ -37,17 +37,25 @@ class Exchange(Generic[T]):
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Within, `use` has effect. Several threads may be within at the same time."""
+        self.listen()
+        try:
+            yield
+        finally:
+            self.leave()
+
+    def listen(self) -> None:
+        """Begin `listening`; as often as this is called, `leave` is to be."""
         with self._lock:
             self._users += 1
             if self._users == 1:
                 self._exchange()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    self._put_back()
+
+    def leave(self) -> None:
+        """End `listening`."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._put_back()
 
     def use(self, owner: T | None) -> T | None:
         """Have this thread mean ``owner``; None for what everyone means. Returns what it meant

@@ -178,17 +178,17 @@ class Fetch:
         if self._workers.num_workers and (yield from self._from_workers(tickets, patience)):
             return
         drawn = OwnRandomness(0, keep=False, torch_too=self._draws, swap=self._swap)
-        singly = one_by_one(self.dataset)
+        dataset, singly = self.dataset, one_by_one(self.dataset)
         with listening():
             for ticket in tickets():
                 drawn.seed(ticket.seed)
                 samples: Any = []
                 with drawn:
                     if singly:
-                        made = (self.dataset[index] for index in ticket)
+                        made = (dataset[index] for index in ticket)
                         yield from gather(samples, made, drawn, patience)
                     else:
-                        samples = take(self.dataset, ticket)
+                        samples = take(dataset, ticket)
                     batch = self.collate(samples)
                 yield self._finish(batch, pin=True), len(ticket)
 

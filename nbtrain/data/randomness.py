@@ -6,7 +6,7 @@ import pickle
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Final
 
@@ -86,9 +86,11 @@ class OwnRandomness(AbstractContextManager[None]):
         self._swap = swap
         self._keep = keep
         self._routing = TorchDraws() if torch_too else None
-        self._generators = byname.Generators()
-        self._inside = ExitStack()
+        self._step = None if self._routing is None else rewind.Step(self._routing)
+        self._generators = byname.Generators(seed)
+        self._before: byname.Generators | None = None
         self._ours: tuple[Any, Any] = (None, None)
+        self._theirs: tuple[Any, Any] = (None, None)
 
     def seed(self, seed: int) -> None:
         """Begin anew from ``seed`` when next entered."""
@@ -96,34 +98,24 @@ class OwnRandomness(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         seed, self._seed = self._seed, None
-        if seed is not None and self._routing is not None:
-            self._routing.reseed(seed)
-        with ExitStack() as inside:
-            if self._swap:
-                # The functions mean what everyone shares as well, here.
-                inside.callback(byname.use, byname.use(None))
-                _acquire()
-                inside.callback(_swap.release)
-                inside.callback(_put, _states())
-                if seed is None:
-                    _put(self._ours)
-                else:
-                    seed_here(seed)
-                if self._keep:
-                    inside.callback(self._remember)
+        byname.exchange.listen()
+        # What is swapped is what everyone shares: the functions mean that as well, then.
+        self._before = byname.use(None if self._swap else self._generators)
+        if self._swap:
+            _acquire()
+            self._theirs = _states()
+            if seed is None:
+                _put(self._ours)
             else:
-                if seed is not None:
-                    self._generators.seed(seed)
-                inside.enter_context(byname.listening())
-                inside.callback(byname.use, byname.use(self._generators))
-            if self._routing is not None:
-                inside.enter_context(rewind.listening())
-                inside.enter_context(rewind.Step(self._routing))
-                inside.enter_context(self._routing)
-            self._inside = inside.pop_all()
-
-    def _remember(self) -> None:
-        self._ours = _states()
+                seed_here(seed)
+        elif seed is not None:
+            self._generators.seed(seed)
+        if self._routing is not None and self._step is not None:
+            if seed is not None:
+                self._routing.reseed(seed)
+            rewind.exchange.listen()
+            self._step.__enter__()
+            self._routing.__enter__()  # type: ignore[no-untyped-call]
 
     def __exit__(
         self,
@@ -131,18 +123,28 @@ class OwnRandomness(AbstractContextManager[None]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._inside.close()
+        if self._routing is not None and self._step is not None:
+            self._routing.__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
+            self._step.__exit__()
+            rewind.exchange.leave()
+        if self._swap:
+            if self._keep:
+                self._ours = _states()
+            _put(self._theirs)
+            _swap.release()
+        byname.use(self._before)
+        byname.exchange.leave()
 
     @contextmanager
     def outside(self) -> Iterator[None]:
         """Within our own block, give the user's state back for a while."""
-        if self._swap:
-            self._remember()
-        self._inside.close()
+        keep, self._keep = self._keep, True
+        self.__exit__(None, None, None)
         try:
             yield
         finally:
             self.__enter__()
+            self._keep = keep
 
 
 class Look:

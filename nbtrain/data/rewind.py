@@ -51,8 +51,8 @@ def _functions() -> Iterator[Function]:
         yield module, "manual_seed", _manual_seed
 
 
-_exchange = Exchange[Draws](_functions)
-listening = _exchange.listening
+exchange = Exchange[Draws](_functions)
+listening = exchange.listening
 
 
 class Step:
@@ -63,7 +63,7 @@ class Step:
         self._before: list[Draws | None] = []
 
     def __enter__(self) -> None:
-        self._before.append(_exchange.use(self.draws))
+        self._before.append(exchange.use(self.draws))
 
     def __exit__(self, *exception: object) -> None:
-        _exchange.use(self._before.pop())
+        exchange.use(self._before.pop())

@@ -54,9 +54,8 @@ class Draws:
         """The step that found the first draws, where steps before it may have drawn too."""
         self.shared: set[str] = set()
         """Whose global generators a step drew from, past the functions of their modules."""
-        self.named = byname.Generators()
+        self.named = byname.Generators(derive(seed, "named"))
         """What `random` and `numpy.random` are on the training thread."""
-        self.named.seed(derive(seed, "named"))
         self.news = False
         """Whether there is something new for `told`."""
         self._suspects: set[str] = set()
@@ -218,8 +217,7 @@ class Draws:
             generator = torch.Generator(device)
             generator.manual_seed(derive(self.seed, device.type, *words))
             self._generators[device] = generator
-        named = byname.Generators()
-        named.seed(derive(self.seed, "named", *words))
+        named = byname.Generators(derive(self.seed, "named", *words))
         try:
             with self.routed(), byname.drawing_from(named):
                 yield

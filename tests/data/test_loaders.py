@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import threading
+from multiprocessing import connection
 
 import numpy as np
 import pytest
@@ -319,9 +320,10 @@ def test_closing_ends_the_workers_and_a_new_epoch_starts_them_again(closing):
     data = closing(prepare(data=forked(batch_size=8))).train
     before = set(multiprocessing.active_children())
     next(data.epoch(0, batch_size=8))
-    assert len(set(multiprocessing.active_children()) - before) == 2
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 2
     data.close()
-    assert set(multiprocessing.active_children()) <= before
+    assert all(connection.wait([worker.sentinel], 30) for worker in workers)
     assert rows(data.epoch(0, batch_size=8)) == list(range(40))
 
 

@@ -7,6 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing import connection
 from typing import Any
 
 import numpy as np
@@ -126,10 +127,10 @@ def workers() -> set[Any]:
 
 def all_ended(before: set[Any]) -> bool:
     """Whether no worker is left, after a wait at most as long as a stuck one's end may take."""
-    deadline = time.monotonic() + PATIENCE
-    for worker in workers() - before:
-        worker.join(max(0.0, deadline - time.monotonic()))
-    return workers() <= before
+    left = {worker.sentinel for worker in workers() - before}
+    while left and (ended := connection.wait(left, PATIENCE)):
+        left -= set(ended)
+    return not left
 
 
 def begin(**data: Any) -> Run:
