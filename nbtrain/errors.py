@@ -24,12 +24,23 @@ from collections.abc import Iterable
 _RED, _PLAIN = "\x1b[31m", "\x1b[39m"
 
 
+def show_message_only(error: BaseException, message: str) -> None:
+    """Have IPython show ``error`` by its name and ``message``, without a traceback."""
+    lines = [_headed(error, message)]
+    # IPython asks an exception for its own traceback by this name.
+    error._render_traceback_ = lambda: lines  # type: ignore[attr-defined]
+
+
+def _headed(error: BaseException, message: str) -> str:
+    return f"{_RED}{type(error).__name__}{_PLAIN}: {message}"
+
+
 class NbtrainError(Exception):
     """Base of all errors nbtrain raises on purpose."""
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows: the message alone, for our own frames say nothing to a user."""
-        return [f"{_RED}{type(self).__name__}{_PLAIN}: {self}"]
+        return [_headed(self, str(self))]
 
 
 class UsageError(NbtrainError, ValueError):

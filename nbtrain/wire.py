@@ -62,9 +62,10 @@ def command_from_json(body: Any) -> m.Command:
 def check(command: m.Ask) -> None:
     """Raise `InvalidMessage`, naming the field, where a type is wrong. A knob's value is left
     to the knob."""
-    for name, hint in _fields(type(command)).items():
+    kind: type = type(command)
+    for name, hint in _fields(kind).items():
         if name != "value":
-            _checked(getattr(command, name), hint, f"{type(command).__name__}.{name}")
+            _checked(getattr(command, name), hint, f"{kind.__name__}.{name}")
 
 
 def event_from_json(body: Any) -> m.Event:

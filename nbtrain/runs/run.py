@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from nbtrain import messages as m
 from nbtrain import options
 from nbtrain.engine.commands import wrong
-from nbtrain.errors import CommandRejected, InvalidValue, RunFailed, UnknownName, UsageError
+from nbtrain.errors import (
+    CommandRejected,
+    InvalidValue,
+    RunFailed,
+    UnknownName,
+    UsageError,
+    show_message_only,
+)
 from nbtrain.runs import presenter
 from nbtrain.runs.execution import Execution
 from nbtrain.states import LIVE
@@ -196,7 +203,7 @@ class Run:
         until = time.monotonic() + ANSWER_SECONDS
         here = self._execution.here()
         while answer.event and not here and self.state == "running" and time.monotonic() < until:
-            self._execution.ended.wait(0.005)
+            self._waits(self._execution.ended, 0.005)
         return answer
 
     def stop(self, restore: m.Restore | None = None) -> Answer:
@@ -211,7 +218,7 @@ class Run:
             raise UnknownName("kind of weights", str(restore), ("best", "last"))
         answer = self._ask(m.Stop(restore=restore))
         if answer.event and not self._execution.here():
-            self._execution.ended.wait(ANSWER_SECONDS)
+            self._waits(self._execution.ended, ANSWER_SECONDS)
         return answer
 
     def evaluate(self) -> dict[str, float] | Answer:
@@ -243,7 +250,7 @@ class Run:
         Raises `RunFailed` if the run failed, with the user's exception as its cause, and
         TimeoutError.
         """
-        if not self._execution.ended.wait(timeout):
+        if not self._waits(self._execution.ended, timeout):
             raise TimeoutError(f"{self.name} is still {self.state} after {timeout} s.")
         if self.outcome == "failed":
             history = self.history
@@ -278,6 +285,21 @@ class Run:
         weights stay. False while it is live or obeys a command."""
         return self._execution.give_back()
 
+    def still(self) -> str:
+        """What an interrupted wait says."""
+        return (
+            f"Only the wait was interrupted: {self.name} is {self.state} at step "
+            f"{self.history.step}. {self.name}.wait() waits on, {self.name}.stop() ends it."
+        )
+
+    def _waits(self, event: threading.Event, seconds: float | None) -> bool:
+        """Wait for ``event``; an interrupt shows one line in IPython, and no frame of ours."""
+        try:
+            return event.wait(seconds)
+        except KeyboardInterrupt as interrupt:
+            show_message_only(interrupt, self.still())
+            raise
+
     def _ask(self, command: m.Command) -> Answer:
         """Send a command and wait for its answer, as long as a step takes."""
         execution = self._execution
@@ -289,8 +311,8 @@ class Run:
             in_line = execution.in_line(command)
             if not in_line and not execution.here():
                 until = time.monotonic() + ANSWER_SECONDS
-                if answered.wait(ANSWER_SECONDS) and finished:
-                    execution.settled.wait(max(0.0, until - time.monotonic()))
+                if self._waits(answered, ANSWER_SECONDS) and finished:
+                    self._waits(execution.settled, max(0.0, until - time.monotonic()))
         finally:
             unsubscribe()
         answer = self.history.answers.get(command.id)

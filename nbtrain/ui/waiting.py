@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from nbtrain.errors import show_message_only
 from nbtrain.runs import presenter
-from nbtrain.ui.telling import show_message_only
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -43,13 +43,5 @@ def wait(run: Run) -> None:
     try:
         presenter.current().wait(run)
     except KeyboardInterrupt as interrupt:
-        show_message_only(interrupt, still_training(run))
+        show_message_only(interrupt, run.still())
         raise
-
-
-def still_training(run: Run) -> str:
-    """What an interrupted wait says."""
-    return (
-        f"Only the wait was interrupted: {run.name} is {run.state} at step {run.history.step}. "
-        f"{run.name}.wait() waits on, {run.name}.stop() ends it."
-    )

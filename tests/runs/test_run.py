@@ -177,7 +177,8 @@ def test_waiting_has_an_end_and_leaves_the_run_alive() -> None:
     assert run.wait(PATIENCE) is run
 
 
-def test_interrupting_the_wait_leaves_the_run_alive() -> None:
+@pytest.mark.parametrize("ask", [lambda run: run.wait(PATIENCE), lambda run: run.set(lr=0.5)])
+def test_interrupting_the_wait_leaves_the_run_alive(ask: Any) -> None:
     gate = Gate(1)
     run = begin(training_step=gate)
     gate.arrive()
@@ -186,10 +187,12 @@ def test_interrupting_the_wait_leaves_the_run_alive() -> None:
 
     def interrupted() -> None:
         threading.Timer(0.05, signal.pthread_kill, (main, signal.SIGINT)).start()
-        run.wait(PATIENCE)
+        ask(run)
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as raised:
         interrupted()
     assert run.live
+    (line,) = raised.value._render_traceback_()
+    assert "Only the wait was interrupted: run is running at step 0" in line
     gate.open.set()
     run.wait(PATIENCE)
