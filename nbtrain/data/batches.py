@@ -57,6 +57,11 @@ class Batches(Protocol):
         """How many batches `epoch` would give, or None where that cannot be known."""
         ...
 
+    def key(self, epoch: int, place: int) -> Any:
+        """The index in the user's own data of the sample at ``place`` of ``epoch``, or None
+        where that is not known."""
+        ...
+
     def close(self) -> None:
         """Stop what runs in the background. `epoch` starts it again."""
         ...

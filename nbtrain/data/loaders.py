@@ -71,6 +71,13 @@ class Mapped:
         size = min(batch_size, self._order.length)
         return steps_in(self._order.length - start, size, self._drop_last, self.no_single)
 
+    def key(self, epoch: int, place: int) -> Any:
+        """The index of the sample at ``place`` of ``epoch`` in the data or dataset."""
+        index = self._order.indices(epoch)[place]
+        if self._rows is not None:
+            index = self._rows[index]
+        return index.item() if isinstance(index, Tensor) else index
+
     def close(self) -> None:
         """End the workers."""
         self._fetch.close()
@@ -136,6 +143,10 @@ class Replayed:
     def steps(self, batch_size: int, start: int = 0) -> int | None:
         if start == 0 and hasattr(self._sampler, "__len__"):
             return len(self._sampler)
+        return None
+
+    def key(self, epoch: int, place: int) -> Any:
+        """None: its sampler would have to be run again."""
         return None
 
     def close(self) -> None:

@@ -111,6 +111,13 @@ class InMemory:
         size = min(batch_size, self._order.length)
         return steps_in(self._order.length - start, size, self._drop_last, self.no_single)
 
+    def key(self, epoch: int, place: int) -> Any:
+        """The index of the sample at ``place`` of ``epoch`` in the data or dataset."""
+        index = self._order.indices(epoch)[place]
+        if self._rows is not None:
+            index = self._rows[index]
+        return int(index)
+
     def close(self) -> None:
         """Nothing runs in the background."""
 

@@ -175,6 +175,10 @@ class Stream:
         """None: a stream has no known length."""
         return None
 
+    def key(self, epoch: int, place: int) -> Any:
+        """None: a stream has no index."""
+        return None
+
     def close(self) -> None:
         """Let go of the stream."""
         self._reading = self._reading.anew()
@@ -293,6 +297,10 @@ class Iterated:
         except (TypeError, NotImplementedError):
             # A DataLoader has a length only if what it loads from has one.
             return None
+
+    def key(self, epoch: int, place: int) -> Any:
+        """None: a stream has no index."""
+        return None
 
     def close(self) -> None:
         """End the loader's workers."""

@@ -61,6 +61,7 @@ class Commands:
         self.evaluate = evaluate
         self.checkpoint = checkpoint
         self._deferred: list[m.Command] = []
+        self._told_of_data = False
 
     @property
     def waiting(self) -> bool:
@@ -137,10 +138,25 @@ class Commands:
             self.training.request.paused = False
             self.control.emit(m.Resumed(**self.training.place))
 
-    def not_finite(self, text: str) -> None:
-        """Pause where somebody watches, else end the run; the weights are those before."""
+    def not_finite(self, text: str, in_data: bool = False) -> None:
+        """Pause where somebody watches, else end the run; the weights are those before.
+
+        Where the data itself is to blame, once: who then resumes does without such batches.
+        """
         t = self.training
-        if t.task.attended:
+        if t.task.attended and in_data:
+            if self._told_of_data:
+                return
+            self._told_of_data = True
+            notice = (
+                f"{text} The update with this batch was left out. Resume to leave out every such "
+                "batch from here on; or stop, and take such samples out of the data or fill them."
+            )
+            self.control.emit(
+                m.Noticed(topic="not-finite", text=notice, level="warning", **t.place)
+            )
+            self.pause()
+        elif t.task.attended:
             notice = (
                 f"{text} The weights are those of the step before. Change something, then resume"
             )

@@ -44,6 +44,7 @@ class Loop:
         self.commands = Commands(training, self.emit_block, control, self.evaluate, self.checkpoint)
         self._paced = 0.0
         self._not_measured: str | None = None
+        self._validates_badly = False
         self._buffers = nonfinite.Buffers(training.task.model)
 
     def run(self) -> None:
@@ -133,7 +134,7 @@ class Loop:
                 lr = schedule.lr if schedule.constant else _advance(t)
                 recorder.add(value, p.samples, lr, outputs, targets, extras)
                 if bad:
-                    self.not_finite(batch)
+                    self.not_finite(batch, p.position - size)
                 elif t.on_cpu and buffers:
                     buffers.keep()
 
@@ -262,9 +263,10 @@ class Loop:
         t.schedule.after_epoch(metrics.get(t.early.monitor))
         t.knobs.values["lr"] = t.schedule.lr
         if t.request.stop is None and t.early.ended:
+            number = math.isfinite(metrics.get(t.early.monitor, math.nan))
             t.request.stop = (
-                f"{t.early.monitor} did not improve for {t.early.patience} "
-                f"validation{'s' if t.early.patience > 1 else ''}"
+                f"{t.early.monitor} {'' if number else 'is not a finite number, so it '}did not "
+                f"improve for {t.early.patience} validation{'s' if t.early.patience > 1 else ''}"
             )
             t.request.outcome = "early-stopped"
             t.request.restore = "best" if t.task.options["restore_best"] else "last"
@@ -285,6 +287,7 @@ class Loop:
             if measured is None:  # stopped in the middle
                 return {}
             metrics = measured
+            self._look_at_validation(metrics)
         judged = metrics if t.early.monitor.startswith("val_") else means
         if not metrics and not t.early.active:
             judged = {}  # without validation there is no best, unless somebody watches for it
@@ -300,6 +303,17 @@ class Loop:
         if metrics or best:
             self.control.emit(t.validated(metrics, best))
         return {**means, **metrics}
+
+    def _look_at_validation(self, metrics: dict[str, float]) -> None:
+        """Tell where validation gives no number, when it begins to."""
+        t = self.training
+        bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+        if bad and not self._validates_badly:
+            text = nonfinite.explain_validation(t, metrics, self.commands.between_batches)
+            if t.early.active and t.early.monitor in bad:
+                text += " It counts as no improvement."
+            self.control.emit(Noticed(topic="validation", text=text, level="warning", **t.place))
+        self._validates_badly = bool(bad)
 
     def look_for_monitor(self) -> None:
         """Find out before the first step whether the user's own step measures what early
@@ -338,14 +352,14 @@ class Loop:
 
     # ── what goes wrong ───────────────────────────────────────────────────────────────
 
-    def not_finite(self, batch: Any) -> None:
+    def not_finite(self, batch: Any, start: int) -> None:
         """The update was skipped: say where it began, and pause or end the run."""
         t = self.training
         self._buffers.restore()
         t.finite.reset()
-        text = nonfinite.explain(t, batch)
+        found = nonfinite.explain(t, batch, start)
         self.emit_block()
-        self.commands.not_finite(text)
+        self.commands.not_finite(*found)
 
     def _found_by_flag(self) -> None:
         """A step since the last frame was not finite, and no update was made since."""
@@ -354,7 +368,7 @@ class Loop:
         self._buffers.restore()
         t.finite.reset()
         t.progress.updates -= len(t.recorder) - good
-        self.commands.not_finite(nonfinite.explain(t, t.batch_of(good)))
+        self.commands.not_finite(*nonfinite.explain(t, *t.batch_of(good)))
 
     def _look_at_scaler(self) -> None:
         """Count what fp16's loss scaling skipped, and find out whether it still helps."""
@@ -367,7 +381,7 @@ class Loop:
         t.progress.updates -= skipped
         if bad:
             self._buffers.restore()
-            self.commands.not_finite(nonfinite.explain(t, t.batch_of(good)))
+            self.commands.not_finite(*nonfinite.explain(t, *t.batch_of(good)))
         elif row >= _MOST_SKIPPED:
             over.row.zero_()
             self.commands.not_finite(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from nbtrain.data.batches import NOT_YET, Batches
+from nbtrain.engine.control import PATIENCE
 from nbtrain.engine.training import Training
 
 _SMALL = 65_536
@@ -51,15 +55,23 @@ class Buffers:
                 self._versions[index] = buffer._version
 
 
-def explain(t: Training, batch: Any) -> str:
-    """Run ``batch`` again with checks on, and say where the numbers stop being finite.
+class Found(NamedTuple):
+    """Where numbers stop being finite, in a sentence, and whether the data itself does it."""
+
+    text: str
+    in_data: bool = False
+
+
+def explain(t: Training, batch: Any, start: int) -> Found:
+    """Run ``batch``, whose first sample is the ``start``-th of the epoch, again with checks
+    on, and say where the numbers stop being finite.
 
     The model keeps its weights and buffers.
     """
     place = f"at step {t.progress.step}"
-    bad_input = _first_bad(batch)
-    if bad_input:
-        return f"The data itself holds {bad_input} {place}."
+    bad = _in_data(batch, t, t.task.data.train, t.progress.epoch, start)
+    if bad:
+        return Found(f"The data itself holds {bad} {place}.", in_data=True)
     found: list[str] = []
     handles = []
     for name, module in t.task.model.named_modules():
@@ -90,9 +102,66 @@ def explain(t: Training, batch: Any) -> str:
         t.optimizer.zero_grad()
     largest = max((float(w.detach().abs().max()) for w in t.parameters if w.numel()), default=0.0)
     if not found:
-        return f"The loss or a gradient was not finite {place}, and is when the batch runs again."
-    hint = " Lower the learning rate, or clip gradients."
-    return f"Not a finite number {place}: {found[0]}. The largest weight is {largest:.3g}.{hint}"
+        return Found(
+            f"The loss or a gradient was not finite {place}, and is when the batch runs again."
+        )
+    return Found(
+        f"Not a finite number {place}: {found[0]}. The largest weight is {largest:.3g}. Lower the "
+        "learning rate, or clip gradients."
+    )
+
+
+def explain_validation(t: Training, metrics: dict[str, float], go_on: Callable[[], bool]) -> str:
+    """Say which of ``metrics`` are not finite, and look for the cause in the validation data.
+
+    ``go_on`` is asked as in `validate`; where it gives False the cause is left out.
+    """
+    val = t.task.data.val
+    assert val is not None
+    bad = [name for name, value in metrics.items() if not math.isfinite(value)]
+    word = "NaN" if any(math.isnan(metrics[name]) for name in bad) else "infinite"
+    text = f"{' and '.join(bad)} {'is' if len(bad) == 1 else 'are'} {word} at step "
+    text += f"{t.progress.step:,}."
+    start = 0
+    for batch, size in val.epoch(0, batch_size=val.batch_size or t.batch_size, patience=PATIENCE):
+        if not go_on():
+            return text
+        if batch is NOT_YET:
+            continue
+        if found := _in_data(batch, t, val, 0, start):
+            return f"{text} The validation data itself holds {found}."
+        start += size
+    return f"{text} The validation data is finite, so the model's outputs or a metric are not."
+
+
+def _in_data(batch: Any, t: Training, batches: Batches, epoch: int, start: int) -> str | None:
+    """What of ``batch`` is not finite, with its sample and column; None where all is."""
+    found = _bad_entry(batch)
+    if found is None:
+        return None
+    what, row, where = found
+    if row is None:
+        return f"{what}{where}"
+    key = batches.key(epoch, start + row)
+    sample = f"row {row} of the batch" if key is None else f"sample {key}"
+    return f"{what} in {sample}{where}"
+
+
+def _bad_entry(value: Any, where: str = "") -> tuple[str, int | None, str] | None:
+    """What the first bad tensor in ``value`` holds, in which row, and in which place."""
+    if isinstance(value, Tensor):
+        bad = _first_bad(value)
+        if bad is None or not value.ndim:
+            return (bad, None, where) if bad else None
+        index = (~torch.isfinite(value)).nonzero()[0].tolist()
+        return bad, index[0], where + (f", column {index[1]}" if value.ndim == 2 else "")
+    items: Any = ()
+    if isinstance(value, dict):
+        items = [(f", {key!r}", item) for key, item in value.items()]
+    elif isinstance(value, (list, tuple)):
+        items = [("", item) for item in value]
+    found = (_bad_entry(item, where + name) for name, item in items)
+    return next((entry for entry in found if entry is not None), None)
 
 
 def _bad_gradient(model: nn.Module) -> list[str]:

@@ -290,18 +290,18 @@ class Training:
             return loss, outputs.detach(), targets, extras
         return loss, None, None, extras
 
-    def batch_of(self, index: int) -> Any:
-        """The batch of the ``index``-th step since the last frame, made again."""
+    def batch_of(self, index: int) -> tuple[Any, int]:
+        """The batch of the ``index``-th step since the last frame, made again, and the place
+        of its first sample in the epoch."""
         p, seen = self.progress, self.recorder.samples
         sizes = [b - a for a, b in itertools.pairwise([*seen, seen[-1]])]
         before = seen[index - 1] if index else seen[0] - (sizes[0] if len(sizes) > 1 else 0)
-        batches = self.task.data.train.epoch(
-            p.epoch, batch_size=self.batch_size, start=max(0, p.position - (p.samples - before))
-        )
+        start = max(0, p.position - (p.samples - before))
+        batches = self.task.data.train.epoch(p.epoch, batch_size=self.batch_size, start=start)
         batch, _ = next(batches)
         close(batches)
         self.rebatch = True  # the pass that was under way has ended with this one
-        return batch
+        return batch, start
 
     def validated(self, metrics: dict[str, float], best: bool) -> Validated:
         """The event of one validation."""

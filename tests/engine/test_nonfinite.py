@@ -96,22 +96,69 @@ def test_where_nobody_watches_the_run_fails() -> None:
     assert run.training.request.restore == "last"
 
 
+class Rows(torch.utils.data.Dataset[Any]):
+    """Nobody looks at all its samples beforehand; sample 17 has NaN in column 2."""
+
+    def __init__(self, form: Any = lambda x, y: (x, y)) -> None:
+        self.X, self.y = classes(40)
+        self.X[17, 2] = float("nan")
+        self.form = form
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> Any:
+        return self.form(self.X[index], self.y[index])
+
+
 def test_nan_in_the_data_is_named_as_such() -> None:
-    X, y = classes(40)
-    X[17, 2] = float("nan")
-
-    class Rows(torch.utils.data.Dataset[Any]):
-        """Nobody looks at all its samples beforehand."""
-
-        def __len__(self) -> int:
-            return 40
-
-        def __getitem__(self, index: int) -> Any:
-            return X[index], y[index]
-
     run = run_loop(network(), None, train_data=Rows(), epochs=1, batch_size=8, attended=False)
-    assert "The data itself holds NaN" in (run.training.request.stop or "")
+    reason = run.training.request.stop or ""
+    assert "The data itself holds NaN in sample 17, column 2" in reason
     assert all(torch.isfinite(value).all() for value in weights(run.model).values())
+
+
+def test_the_sample_is_named_where_a_part_trains_and_batches_are_dicts() -> None:
+    data = Rows(lambda x, y: {"x": x, "label": y})
+    net = network()
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: Tensor) -> Tensor:
+            output = self.net(x)
+            assert isinstance(output, Tensor)
+            return output
+
+    run = run_loop(Named(), data, epochs=1, batch_size=8, val_split=0.05, attended=False)
+    assert "NaN in sample 17, 'x', column 2" in (run.training.request.stop or "")
+
+
+def test_bad_data_pauses_once_and_is_left_out_from_there_on() -> None:
+    run = run_loop(network(), None, [(99, m.Resume())], train_data=Rows(), epochs=3, batch_size=8)
+    assert len(run.of(m.Paused)) == 1
+    assert (run.step, run.training.progress.updates) == (15, 12)
+    (notice,) = run.of(m.Noticed)
+    assert "sample 17" in notice.text and "Resume to leave out every such batch" in notice.text
+    assert all(torch.isfinite(value).all() for value in weights(run.model).values())
+
+
+def test_a_validation_that_gives_no_number_is_told_once_with_its_cause() -> None:
+    settings: dict[str, Any] = {"train_data": classes(40), "epochs": 4, "batch_size": 8}
+    run = run_loop(network(), None, val_data=Rows(), **settings)
+    (notice,) = run.of(m.Noticed)
+    assert "val_loss is NaN at step 5" in notice.text
+    assert "The validation data itself holds NaN in sample 17, column 2" in notice.text
+    assert run.training.progress.epoch == 4
+    run = run_loop(network(), None, val_data=Rows(), early_stop="val_loss", patience=2, **settings)
+    assert "no improvement" in run.history.notices["validation"].text
+    assert "val_loss is not a finite number" in (run.training.request.stop or "")
+    metrics = {"ratio": lambda outputs, targets: float("inf")}
+    run = run_loop(network(), None, val_data=classes(16), metrics=metrics, **settings)
+    text = run.history.notices["validation"].text
+    assert "val_ratio is infinite" in text and "The validation data is finite" in text
 
 
 def test_lowering_the_rate_and_resuming_goes_on() -> None:
