@@ -6,7 +6,7 @@ A live run and a reopened one go through the same `History.apply`, so they canno
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
@@ -39,7 +39,8 @@ class Best:
 
     def __repr__(self) -> str:
         metrics = ", ".join(f"{name} {value:.3g}" for name, value in self.metrics.items())
-        return f"step {self.step}, epoch {self.epoch:.4g}: {metrics}"
+        place = f"step {self.step}, epoch {self.epoch:.4g}"
+        return f"{place}: {metrics}" if metrics else place
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +324,18 @@ class History:
         """The names of all series: those of training, then those of validation."""
         training, validation = self._training.rows.series, self._validation.rows.series
         return (*training, *(name for name in validation if name not in training))
+
+    def __repr__(self) -> str:
+        state = self.outcome or self.state or "not begun"
+        parts = [f"{self.name}@{self.number}", str(state), f"step {self.step}"]
+        if self.names:
+            parts.append(", ".join(self.names))
+        if self.best is not None:
+            parts.append(f"best at {self.best}")
+        return f"<History {' · '.join(parts)}>"
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
 
     def __contains__(self, name: object) -> bool:
         return name in self._training.rows.series or name in self._validation.rows.series

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,7 @@ from nbtrain import messages as m
 MAX_LINES: Final = 2000
 MAX_CHARACTERS: Final = 256 * 2**10
 _MAX_WIDTH: Final = 8 * 2**10
+_SHOWN_LINES: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +21,36 @@ class LogLine:
     stream: str
     text: str
 
+    def __str__(self) -> str:
+        return self.text
+
 
 class LogLines:
     """The last lines of a run's log: at most 2,000, and 256 KB.
 
-    Lines count from 0. One thread writes; any thread reads.
+    Lines count from 0; iterating gives those kept, oldest first. One thread writes; any
+    thread reads.
     """
 
     def __init__(self) -> None:
         # The number of the first line kept and the lines, replaced together when trimmed.
         self._kept: tuple[int, list[LogLine]] = (0, [])
         self._size = 0
+
+    def __iter__(self) -> Iterator[LogLine]:
+        return iter(self.lines)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __repr__(self) -> str:
+        total = self.total
+        if not total:
+            return "Nothing was printed."
+        shown = [line.text for line in self.after(max(0, total - _SHOWN_LINES))]
+        earlier = total - len(shown)
+        head = [f"… {earlier:,} earlier lines"] if earlier else []
+        return "\n".join([*head, *shown])
 
     @property
     def total(self) -> int:

@@ -14,10 +14,10 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 
 from nbtrain import messages as m
 from nbtrain import options, spec
-from nbtrain.errors import NbtrainError, RunFailed, UsageError
+from nbtrain.errors import NbtrainError, RunFailed, UsageError, show_message_only
 from nbtrain.ui import body, commands
 from nbtrain.ui.commands import live
-from nbtrain.ui.telling import say, show_message_only
+from nbtrain.ui.telling import say
 from nbtrain.ui.waiting import wait, waits_by_itself
 
 if TYPE_CHECKING:

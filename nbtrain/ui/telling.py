@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from nbtrain.errors import show_message_only
-
-__all__ = ["say", "show_message_only"]
-
 
 def say(text: str) -> None:
     """Print ``text`` under the cell."""

@@ -215,6 +215,13 @@ def test_the_best_validation_says_where_it_was() -> None:
     assert repr(history.best) == "step 10, epoch 1: val_loss 0.0979"
 
 
+def test_a_history_tells_what_it_holds() -> None:
+    history = live(stepped(1, 3))
+    assert repr(history) == "<History digits@1 · running · step 3 · loss>"
+    assert list(history) == ["loss"]
+    assert repr(History()) == "<History @0 · not begun · step 0>"
+
+
 def test_a_notice_takes_the_place_of_one_of_its_topic() -> None:
     history = live(
         m.Noticed(run=RUN, topic="a", text="one"),

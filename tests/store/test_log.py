@@ -60,3 +60,13 @@ def test_the_log_is_bounded_in_characters() -> None:
     held = log.lines
     log.add(logged("y" * 10**6))
     assert "y" not in held[-1].text
+
+
+def test_a_log_shows_its_last_lines_and_gives_all_it_keeps() -> None:
+    log = LogLines()
+    assert repr(log) == "Nothing was printed."
+    for number in range(100):
+        log.add(logged(f"line {number}\n"))
+    assert repr(log).splitlines()[:2] == ["… 60 earlier lines", "line 60"]
+    assert [str(line) for line in log] == [f"line {number}" for number in range(100)]
+    assert len(log) == 100
