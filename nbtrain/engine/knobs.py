@@ -67,9 +67,6 @@ class Knobs:
             reasons["dropout"] = "this model has no dropout layer"
         if not (task.loss and task.loss.smooths):
             reasons["label_smoothing"] = "only cross-entropy smooths labels"
-        if task.data.val is None:
-            for name in ("patience", "min_delta"):
-                reasons[name] = "there is no validation data to wait for"
         return reasons
 
     def set(

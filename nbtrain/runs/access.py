@@ -100,6 +100,12 @@ class Access:
 
         def copy() -> nn.Module:
             weights = best()
+            if weights is None and self.task.data.val is None:
+                raise UsageError(
+                    "There are no best weights, because there is no validation data to choose "
+                    "them by: give val_data or a --val-split, or let --early-stop loss watch the "
+                    f"training loss. {self.task.name}.model has the weights as they are."
+                )
             if weights is None:
                 raise UsageError(
                     "There are no best weights yet: they are chosen at each validation. Wait for "

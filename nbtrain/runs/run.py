@@ -97,6 +97,11 @@ class Run:
         return self._execution.folder.path
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What was inferred from what the cell left, in sentences."""
+        return self.history.notes or self._execution.task.notes
+
+    @property
     def state(self) -> str:
         """queued, starting, running, paused, or how it finished: completed, early-stopped,
         stopped, failed."""
@@ -334,7 +339,7 @@ class Run:
         parts.append(f"step {history.step}")
         if history.best is not None:
             metrics = ", ".join(f"{n} {v:.4g}" for n, v in history.best.metrics.items())
-            parts.append(f"best at step {history.best.step}: {metrics}")
+            parts.append(f"best at step {history.best.step}" + (f": {metrics}" if metrics else ""))
         if history.error:
             parts.append(history.error)
         return f"<Run {' · '.join(parts)}>"

@@ -228,7 +228,7 @@ def _trained(history: History) -> str:
 
 def _metrics(history: History) -> list[tuple[str, float]]:
     """The best validation's metrics, else the latest value of each metric."""
-    if history.best is not None:
+    if history.best is not None and history.best.metrics:
         return list(history.best.metrics.items())
     values = ((name, history[name]) for name in history.metrics if name in history)
     return [(name, float(series[-1])) for name, series in values if len(series)]

@@ -466,7 +466,6 @@ def test_an_unknown_metric_to_watch_names_the_nearest() -> None:
         (m.Set(knob="seed", value=3), "fixed when the run starts"),
         (m.Set(knob="dropout.nowhere", value=0.1), "no dropout layer"),
         (m.Set(knob="dropout.2", value="on"), "number"),
-        (m.Set(knob="patience", value=2), "no validation data"),
         (m.Resume(), "not paused"),
         (m.OneStep(count=0), "1 or more"),
         (m.OneStep(count="3"), "count has the wrong type"),
@@ -490,7 +489,7 @@ def test_what_this_run_cannot_obey_is_known_beforehand() -> None:
     model = nn.Linear(4, 1)
     run = run_loop(model, values(), [(1, command)], epochs=1, val_split=0.0, optimizer="adagrad")
     unsupported = run.of(m.Started)[0].unsupported
-    assert set(unsupported) == {"momentum", "dropout", "label_smoothing", "patience", "min_delta"}
+    assert set(unsupported) == {"momentum", "dropout", "label_smoothing"}
     assert "cross-entropy" in run.reason(command)
 
 

@@ -81,3 +81,15 @@ def test_a_training_metric_that_nobody_measures_is_told_after_the_first_epoch() 
     run = go([(99, m.Resume())], training_step=step(bar=1.0), early_stop="baz")
     assert [e.step for e in run.of(m.Paused)] == [4]
     assert "bar" in run.history.notices["monitor"].text
+
+
+def test_patience_for_the_training_loss_can_be_set_without_validation_data() -> None:
+    commands = [
+        m.Set(knob="early_stop", value="loss"),
+        m.Set(knob="patience", value=1),
+        m.Set(knob="min_delta", value=100.0),
+    ]
+    run = go([(1, command) for command in commands], val_split=0.0, epochs=9)
+    assert all(isinstance(run.answer(command), m.Applied) for command in commands)
+    assert run.training.progress.epoch == 2
+    assert repr(run.history.best) == "step 5, epoch 1"

@@ -66,6 +66,16 @@ def test_the_best_model() -> None:
     assert same(weights(best), run._execution.training.best.state)
 
 
+def test_without_validation_data_nothing_advises_to_evaluate() -> None:
+    run = done(val_split=0.0)
+    with pytest.raises(UsageError, match=r"--early-stop loss .*run\.model") as caught:
+        run.best_model
+    assert "evaluate" not in str(caught.value)
+    run = done(val_split=0.0, early_stop="loss")
+    assert run.best_model is not None
+    assert repr(run).endswith(f"best at step {run.history.best.step}>")
+
+
 def test_there_is_no_best_model_before_a_validation() -> None:
     gate = Gate(1)
     run = begin(training_step=gate)
