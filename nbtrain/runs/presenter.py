@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 class Presenter(Protocol):
-    """Shows runs: as a panel in a notebook, as a progress bar in a terminal.
+    """Shows runs: as a panel in a notebook, as a progress bar in a terminal."""
 
-    ``waits`` says whether `nbtrain.train` returns only at the run's end.
-    """
-
-    waits: bool
+    @property
+    def waits(self) -> bool:
+        """Whether `nbtrain.train` returns only at the run's end, because nobody watches."""
+        ...
 
     def show(self, run: Run) -> None:
         """Begin to show ``run``. Returns at once."""

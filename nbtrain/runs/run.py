@@ -209,7 +209,10 @@ class Run:
         here = self._execution.here()
         while answer.event and not here and self.state == "running" and time.monotonic() < until:
             self._waits(self._execution.ended, 0.005)
-        return answer
+        if answer.event is None:
+            return answer
+        steps = f"{count} step{'s' if count > 1 else ''}"
+        return Answer(f"{self.name}: {steps} after step {answer.step}", answer.event)
 
     def stop(self, restore: m.Restore | None = None) -> Answer:
         """Stop early. The model gets its best weights back, unless the run was started with
@@ -377,13 +380,15 @@ def _told(name: str, event: m.Applied) -> str:
     if event.knob is None:
         text = f"{name}: {event.action.lower()} after step {event.step}"
     else:
-        text = f"{name}: {event.knob} {show(event.old)} → {show(event.new)} after step {event.step}"
+        change = f"{show(event.old, event.knob)} → {show(event.new, event.knob)}"
+        text = f"{name}: {event.knob} {change} after step {event.step}"
     return f"{text} ({event.note})" if event.note else text
 
 
-def show(value: m.Value) -> str:
+def show(value: m.Value, knob: str) -> str:
     """A knob's value for people: ``1.0e-3``, ``0.9``, ``off``."""
-    if value is None:
+    declared = options.knob(knob)
+    if value is None or (declared.can_be_off and value == declared.off):
         return "off"
     if isinstance(value, bool) or not isinstance(value, float):
         return str(value)

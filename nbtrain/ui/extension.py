@@ -18,6 +18,7 @@ from nbtrain.ui.completion import complete
 from nbtrain.ui.displays import Displays
 from nbtrain.ui.magics import TrainMagics
 from nbtrain.ui.telling import say
+from nbtrain.ui.waiting import waits_by_itself
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -62,7 +63,7 @@ class Extension:
         self._bridge = Bridge(shell)
         self._bridge.attach()
         shell.register_magics(TrainMagics(shell, self._cells, self._bridge.look))
-        presenter.register(_Terminal() if kernel is None else _Notebook())
+        presenter.register(_Terminal(shell) if kernel is None else _Notebook(shell))
 
     def remove(self) -> None:
         """Put everything back."""
@@ -87,10 +88,19 @@ def with_a_body(lines: list[str]) -> list[str]:
     return lines
 
 
-class _Notebook:
-    """Shows runs as panels; imports what draws them with the first one."""
+class _Watched:
+    """Waits for runs where nobody watches the shell."""
 
-    waits = False
+    def __init__(self, shell: InteractiveShell) -> None:
+        self._shell = shell
+
+    @property
+    def waits(self) -> bool:
+        return waits_by_itself(self._shell)
+
+
+class _Notebook(_Watched):
+    """Shows runs as panels; imports what draws them with the first one."""
 
     def show(self, run: Run) -> None:
         from nbtrain.ui import notebook
@@ -108,6 +118,10 @@ class _Notebook:
         return notebook.panel(run)
 
     def wait(self, run: Run) -> None:
+        # Without a panel a few lines under the cell that waits tell of the run.
+        told = run.spec.options["wait"] and not run.spec.options["panel"]
+        if told:
+            say(progress.inferred(run))
         try:
             run.wait()
         finally:
@@ -115,15 +129,16 @@ class _Notebook:
             writer: Any = sys.modules.get("nbtrain.ui.writer")
             if writer is not None:
                 writer.flush()
+        if told:
+            say(progress.ending(run))
 
 
-class _Terminal:
+class _Terminal(_Watched):
     """Tells of runs in a terminal's IPython, whose prompt a moving bar would tear."""
 
-    waits = False
-
     def show(self, run: Run) -> None:
-        say(progress.beginning(run))
+        if not run.spec.options["wait"]:  # the bar of the wait tells everything
+            say(progress.beginning(run))
 
     def show_past(self, history: History) -> None:
         say(progress.ending_of(history))

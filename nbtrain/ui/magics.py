@@ -15,7 +15,7 @@ from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class
 from nbtrain import messages as m
 from nbtrain import options, spec
 from nbtrain.errors import NbtrainError, RunFailed, UsageError, show_message_only
-from nbtrain.ui import body, commands
+from nbtrain.ui import body, commands, progress
 from nbtrain.ui.commands import live
 from nbtrain.ui.telling import say
 from nbtrain.ui.waiting import wait, waits_by_itself
@@ -86,7 +86,8 @@ class TrainMagics(Magics):
             raise
         self.shell.user_ns[name] = run
         self._began()
-        self._show(run, panel=full["panel"])
+        if full["panel"] or not waits:
+            self._show(run, panel=full["panel"])
         if waits:
             wait(run)
 
@@ -189,8 +190,9 @@ class TrainMagics(Magics):
 
         if panel:
             presenter.current().show(run)
-        else:
-            say(f"{run.name} trains in the background. %train show {run.name} shows its panel.")
+            return
+        say(progress.inferred(run))
+        say(f"{run.name} trains in the background. %train show {run.name} shows its panel.")
 
 
 def _is_run(value: object) -> bool:

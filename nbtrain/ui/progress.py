@@ -167,9 +167,14 @@ def _columns(file: TextIO) -> int:
 def beginning(run: Run) -> str:
     """What a terminal says when ``run`` begins in the background."""
     return (
-        f"{run.name} trains in the background. %train wait {run.name} shows its progress, "
-        f"%train alone says how to steer it."
-    )
+        f"{inferred(run)}\n{run.name} trains in the background. %train wait {run.name} shows its "
+        "progress, %train alone says how to steer it."
+    ).lstrip()
+
+
+def inferred(run: Run) -> str:
+    """What was inferred for ``run``, a line each."""
+    return "\n".join(f"{run.name}: {note}" for note in run.notes)
 
 
 def summary(run: Run, width: int | None = None) -> str:

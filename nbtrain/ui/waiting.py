@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from nbtrain.runs.run import Run
 
 VARIABLE = "NBTRAIN_WAIT"
-"""Environment variable: 1 lets every ``%%train`` wait, 0 none but those with ``--wait``."""
+"""Environment variable: 1 lets every ``%%train`` wait, and `nbtrain.train` in a notebook; 0 none
+but those told to wait."""
 
 
 def waits_by_itself(shell: InteractiveShell) -> bool:

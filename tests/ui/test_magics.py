@@ -184,6 +184,35 @@ def test_no_panel_says_that_it_trains(cell, shown):
     assert error is None
     assert shown.shown == []
     assert "digits trains in the background" in out
+    assert "digits: Cross-entropy, because" in out
+
+
+def test_a_terminal_is_told_what_was_inferred(cell, shell):
+    presenter.register(extension._Terminal(shell))
+    error, out = cell("%%train digits --epochs 1 --no-wait\n" + MODEL)
+    assert error is None
+    assert "digits: Cross-entropy, because" in out
+    assert "digits trains in the background" in out
+
+
+def test_a_notebook_that_waits_without_a_panel_tells_notes_and_end(cell, shell):
+    presenter.register(extension._Notebook(shell))
+    error, out = cell("%%train digits --epochs 1 --no-panel --wait\n" + MODEL)
+    assert error is None
+    assert "digits: Cross-entropy, because" in out
+    assert "digits: completed at step" in out
+    assert "in the background" not in out
+
+
+def test_nbtrain_train_waits_where_nobody_can_answer(cell, shell, monkeypatch):
+    presenter.register(extension._Notebook(shell))
+    monkeypatch.setattr(shell, "kernel", Kernel({"allow_stdin": False}), raising=False)
+    train = "import nbtrain\nrun = nbtrain.train(model, data, epochs=1, panel=False)\nrun.state"
+    error, out = cell(MODEL + train)
+    assert error is None
+    assert "completed" in out
+    monkeypatch.setattr(shell, "kernel", Kernel({"allow_stdin": True}), raising=False)
+    assert presenter.current().waits is False
 
 
 def test_the_body_draws_from_the_seed_and_the_session_from_its_own(cell, shell):
