@@ -24,6 +24,32 @@ from collections.abc import Iterable
 _RED, _PLAIN = "\x1b[31m", "\x1b[39m"
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The word of ``known`` that ``word`` is most likely meant for; None if none is near.
+
+    Near are those that it begins, and those that fewer changes lead to than half its letters
+    are: a letter more, less or another, or two that changed places.
+    """
+    near = difflib.get_close_matches(word, list(known), n=8, cutoff=0.5)
+    changes = {other: _changes(word, other) for other in near}
+    fit = [w for w in near if w.startswith(word) or 2 * changes[w] <= max(len(w), len(word))]
+    return min(fit, key=lambda other: changes[other], default=None)
+
+
+def _changes(word: str, other: str) -> int:
+    """The optimal string alignment distance of two words."""
+    before: list[int] = []
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(word, 1):
+        before, last, row = row, before, [i]
+        for j, b in enumerate(other, 1):
+            least = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (a != b))
+            if i > 1 and j > 1 and (a, b) == (other[j - 2], word[i - 2]):
+                least = min(least, last[j - 2] + 1)
+            row.append(least)
+    return row[-1]
+
+
 def show_message_only(error: BaseException, message: str) -> None:
     """Have IPython show ``error`` by its name and ``message``, without a traceback."""
     lines = [_headed(error, message)]
@@ -59,8 +85,7 @@ class UnknownName(UsageError):
 
     def __init__(self, what: str, word: str, known: Iterable[str], hint: str = "") -> None:
         self.what, self.word, self.known = what, word, tuple(known)
-        near = difflib.get_close_matches(word, self.known, n=1, cutoff=0.5)
-        self.nearest = near[0] if near else None
+        self.nearest = nearest(word, self.known)
         message = f"There is no {what} {word!r}."
         if self.nearest:
             message += f" Did you mean {self.nearest!r}?"

@@ -23,7 +23,8 @@ class Option:
 
     ``low`` and ``high`` bound a number, ends included unless ``open_low`` or ``open_high``.
     ``words`` are values that are words rather than numbers; ``off`` is the value that
-    the word ``off`` stands for, where the setting can be switched off.
+    the word ``off`` stands for, where the setting can be switched off. ``text`` says what the
+    words of a text name.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Option:
     words: tuple[str, ...] = ()
     can_be_off: bool = False
     off: Any = None
+    text: str = "a word"
 
     @property
     def flag(self) -> str:
@@ -64,11 +66,16 @@ class Option:
         elif self.kind == "flag":
             allowed.append("true or false")
         elif self.kind == "text":
-            allowed.append("a word")
+            allowed.append(self.text)
         allowed.extend(self.words)
         if self.can_be_off:
             allowed.append(OFF)
         return ", ".join(allowed[:-1]) + " or " + allowed[-1] if len(allowed) > 1 else allowed[0]
+
+    @property
+    def usage(self) -> str:
+        """The values that are allowed, and an example."""
+        return f"{self.range}, as in {self.flag} {self._example()}"
 
     def check(self, value: Any) -> Any:
         """``value`` in the type this setting has. Raises `InvalidValue`, naming the range."""
@@ -80,10 +87,7 @@ class Option:
             return word
         checked = getattr(self, f"_check_{self.kind}")(value)
         if checked is None:
-            raise InvalidValue(
-                f"{self.name} cannot be {_shown(value)}: it takes {self.range}, "
-                f"as in {self.flag} {self._example()}."
-            )
+            raise InvalidValue(f"{self.name} cannot be {_shown(value)}: it takes {self.usage}.")
         return checked
 
     def _number(self, value: Any) -> float | None:

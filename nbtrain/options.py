@@ -189,6 +189,7 @@ KNOBS: Final[tuple[Knob, ...]] = (
         group="Early stopping",
         aliases=("monitor",),
         can_be_off=True,
+        text="a metric, such as val_loss or val_accuracy,",
         doc="The metric, such as val_loss, whose lack of improvement ends the run.",
     ),
     Knob(
@@ -286,8 +287,8 @@ SETTINGS: Final[tuple[Option, ...]] = (
         open_high=True,
         can_be_off=True,
         off=0.0,
-        doc="Share of the data set aside for validation, stratified by class, where the "
-        "cell leaves no val_data.",
+        doc="Share of the data set aside for validation, where the cell leaves no val_data; "
+        "stratified by class where the classes of all samples are at hand, else at random.",
     ),
     Option(
         name="seed",
@@ -305,6 +306,7 @@ SETTINGS: Final[tuple[Option, ...]] = (
         kind="text",
         group="Run",
         default="auto",
+        text="a device",
         doc="auto, cpu, cuda, cuda:1, mps or xpu; auto takes the CUDA device with the most free "
         "memory.",
     ),

@@ -7,7 +7,6 @@ and return values, and know nothing of IPython or PyTorch.
 from __future__ import annotations
 
 import builtins
-import difflib
 import keyword
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, NamedTuple
 
 from nbtrain import options
-from nbtrain.errors import CorruptRecord, InvalidValue, UnknownName, UsageError
+from nbtrain.errors import CorruptRecord, InvalidValue, UnknownName, UsageError, nearest
 from nbtrain.names import names_of, parsed
 
 _MAX_NAME: Final = 64
@@ -164,7 +163,7 @@ def parse(line: str, evaluate: Callable[[str], Any]) -> Line:
             value = evaluate(text[1:-1].strip()) if start == 0 else text
             position += 1
         else:
-            raise InvalidValue(f"--{flag} needs a value: {option.range}.")
+            raise InvalidValue(f"--{flag} needs a value: {option.usage}.")
         key = flag if flag.startswith("dropout.") else option.name
         if key in given:
             raise InvalidValue(f"--{flag} is given twice. Leave one of them out.")
@@ -184,9 +183,9 @@ def _option(flag: str) -> tuple[options.Option, bool]:
         known = [word.replace("_", "-") for o in every for word in (o.name, *o.aliases)]
         known += [f"no-{o.flag[2:]}" for o in every if o.kind == "flag"]
         # Compared without their dashes, which make all short words seem alike.
-        near = difflib.get_close_matches(flag, known, n=1, cutoff=0.5)
+        near = nearest(flag, known)
         hint = "" if near else "%%train --help lists them all."
-        raise UnknownName("option", f"--{flag}", [f"--{n}" for n in near], hint) from None
+        raise UnknownName("option", f"--{flag}", [f"--{near}"] if near else [], hint) from None
 
 
 class _Word(NamedTuple):

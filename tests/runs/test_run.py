@@ -23,8 +23,8 @@ def test_an_answer_tells_step_old_and_new() -> None:
     assert answer.step == run.history.step
     assert repr(answer) == f"run: lr 0.1 → 0.01 after step {answer.step}"
     assert [str(a) for a in run.set(l1=1e-4, l2=0.0)] == [
-        f"run: l1 0 → 1.0e-4 after step {answer.step}",
-        f"run: l2 0 → 0 after step {answer.step}",
+        f"run: l1 off → 1.0e-4 after step {answer.step}",
+        f"run: l2 off → off after step {answer.step}",
     ]
     assert "undo" not in repr(run.undo())
     assert run.history.knobs["l1"] == 1e-4
@@ -78,7 +78,7 @@ def test_a_refusal_is_raised_with_its_reason() -> None:
 def test_one_step_is_one_step() -> None:
     run = paused()
     step = run.history.step
-    run.step(3)
+    assert repr(run.step(3)) == f"run: 3 steps after step {step}"
     until(run, lambda: run.history.step == step + 3 and run.state == "paused")
     assert run.resume().step == step + 3
 

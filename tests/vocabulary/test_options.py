@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from nbtrain import options
-from nbtrain.errors import InvalidValue, UnknownName, UsageError
+from nbtrain.errors import InvalidValue, UnknownName, UsageError, nearest
 
 EVERY = list(options.OPTIONS.values())
 NUMBERS = [option for option in EVERY if option.kind in ("float", "int", "rates")]
@@ -78,7 +78,7 @@ def test_the_example_in_an_error_is_one_that_works(option: options.Option) -> No
         ("clip_grad_norm", "a number above 0 and up to 1e+06 or off"),
         ("batch_size", "a whole number from 1 up to 1e+07 or full"),
         ("dropout", "a number from 0 to below 1, on or off"),
-        ("early_stop", "a word or off"),
+        ("early_stop", "a metric, such as val_loss or val_accuracy, or off"),
         ("precision", "fp32, bf16 or fp16"),
         ("wait", "true or false"),
     ],
@@ -135,6 +135,15 @@ def test_a_misspelled_option_is_answered_with_the_right_one(
         options.find(word)
     assert caught.value.nearest is not None
     assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [("adma", "adam"), ("nonsense", None), ("acc", "accuracy"), ("lrr", "lr"), ("", None)],
+)
+def test_the_nearest_word_takes_the_fewest_changes(word: str, meant: str | None) -> None:
+    known = ["adamax", "adamw", "adam", "loss", "val_accuracy", "accuracy", "l1", "lr"]
+    assert nearest(word, known) == meant
 
 
 def test_names_and_aliases_lead_to_one_option_each() -> None:

@@ -162,6 +162,8 @@ def test_any_line_is_read_or_refused_naming_the_word(words: list[str]) -> None:
         ("digits --lr nan", InvalidValue, "lr cannot be 'nan'"),
         ("digits --lr 1 --learning-rate 2", InvalidValue, "--learning-rate is given twice"),
         ("digits --optimizer adm", UnknownName, "'adm'. Did you mean 'adam'"),
+        ("digits --optimizer adma", UnknownName, "'adma'. Did you mean 'adam'"),
+        ("digits --early-stop", InvalidValue, "a metric, such as val_loss or val_accuracy, or off"),
         ("digits --no-wait=true", UsageError, "--no-wait takes no value"),
         ("digits mnist", UsageError, "'mnist' is one word too many"),
         ("digits --wait true", UsageError, "'true' is one word too many"),
