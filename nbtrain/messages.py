@@ -301,7 +301,8 @@ class Noticed(Happened):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished(Happened):
-    """The run ended. ``restored`` is the step whose weights the model holds now.
+    """The run ended. ``restored`` is the step whose weights the model holds now, ``epoch`` the
+    number of whole epochs done.
 
     ``error`` is the message and ``traceback`` the user's own frames, where it failed.
     """
@@ -311,6 +312,7 @@ class Finished(Happened):
     restored: int | None = None
     error: str | None = None
     traceback: str | None = None
+    epoch: int | None = None
 
 
 Event: TypeAlias = (

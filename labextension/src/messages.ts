@@ -220,7 +220,10 @@ export interface Noticed extends Happened {
   level: 'info' | 'warning';
 }
 
-/** The run ended. `restored` is the step whose weights the model holds now. */
+/**
+ * The run ended. `restored` is the step whose weights the model holds now, `epoch` the number of
+ * whole epochs done.
+ */
 export interface Finished extends Happened {
   kind: 'Finished';
   outcome: Outcome;
@@ -228,6 +231,7 @@ export interface Finished extends Happened {
   restored?: number;
   error?: string;
   traceback?: string;
+  epoch?: number;
 }
 
 export type Event =

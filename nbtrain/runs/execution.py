@@ -294,6 +294,7 @@ class Execution:
                     restored=restored,
                     error=error,
                     traceback=traceback,
+                    epoch=self.training.progress.epoch,
                     **self.training.place,
                 )
             )

@@ -115,6 +115,7 @@ class History:
         self._training = Table()
         self._validation = Table()
         self._whole_epoch = 0
+        self._epochs_done = 0
         self._epoch_starts = (Column(np.int64), Column(np.int64))
         self._epochs_known: tuple[Array, Array] = (_NONE, _NONE)
         self._ticks: tuple[tuple[float, int], ...] = ()
@@ -248,6 +249,7 @@ class History:
             np.array([event.samples]),
             {name: np.array([value]) for name, value in event.metrics.items()},
         )
+        self._epochs_done = max(self._epochs_done, event.epoch)
         if event.best:
             epoch = float(event.epoch)
             if self.epoch_samples:
@@ -291,6 +293,7 @@ class History:
     def _finished(self, event: m.Finished) -> None:
         self.outcome, self.reason, self.restored = event.outcome, event.reason, event.restored
         self.error, self.traceback = event.error, event.traceback
+        self._epochs_done = max(self._epochs_done, event.epoch or 0)
 
     def _enter(self, branch: int, begin: int) -> None:
         """Go on after step ``begin`` on ``branch``; a new branch sets later steps aside."""
@@ -310,6 +313,7 @@ class History:
             rows = self._training.rows
             self.samples = int(rows.samples[-1]) if len(rows.samples) else 0
             self.step, self.branch = min(self.step, begin), branch
+            self._epochs_done = 0
 
     def _mark_epoch(self, step: int, epoch: int) -> None:
         steps, epochs = self._epoch_starts
@@ -363,9 +367,11 @@ class History:
     @property
     def epoch(self) -> float:
         """The run's position in epochs, parts included where an epoch's length is known."""
+        # An epoch may end before its last samples; what ended it knows that it is done.
+        position = float(self._whole_epoch)
         if self.epoch_samples:
-            return self.samples / self.epoch_samples
-        return float(self._whole_epoch)
+            position = self.samples / self.epoch_samples
+        return max(position, float(self._epochs_done))
 
     @property
     def epochs(self) -> int | None:

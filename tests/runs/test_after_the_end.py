@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from nbtrain import messages as m
 from nbtrain.errors import CommandRejected, RunFailed
+from nbtrain.runs.train import train
 from nbtrain.store.lease import held
-from tests.engine.harness import network, same, weights
+from tests.engine.harness import classes, network, same, weights
 from tests.runs.harness import PATIENCE, Gate, begin, done, until
 
 
@@ -242,3 +244,30 @@ def test_a_finished_run_does_not_take_a_model_that_another_trains() -> None:
         first.resume()
     gate.open.set()
     second.wait(PATIENCE)
+
+
+class Counted(IterableDataset[Any]):
+    """A stream of so many samples."""
+
+    def __iter__(self) -> Any:
+        X, y = classes(20)
+        return iter(list(zip(X, y, strict=True)))
+
+
+@pytest.mark.parametrize("val", [None, Counted()], ids=["no validation", "validation"])
+def test_a_stream_that_is_done_has_done_its_epochs(val: Any) -> None:
+    run = done(train_data=Counted(), val_data=val)
+    assert run.history.epoch == 2.0
+    assert "epoch 2/2" in repr(run)
+    run.set(epochs=3)
+    run.wait(PATIENCE)
+    assert "epoch 3/3" in repr(run)
+    assert run.history.epochs_of([6, 7]).tolist() == [1.0, 2.0]
+
+
+def test_epochs_that_leave_samples_out_are_whole_at_the_end() -> None:
+    loader = DataLoader(TensorDataset(*classes(20)), batch_size=6, drop_last=True)
+    settings = {"epochs": 2, "panel": False, "wait": False}
+    run = train(network(), train_data=loader, **settings).wait(PATIENCE)
+    assert run.history.step == 6
+    assert run.history.epoch == 2.0
