@@ -25,9 +25,9 @@ _IGNORED = -100
 class Prepared:
     """Data ready for the loop.
 
-    ``example`` is a batch of up to two training samples. ``targets`` are the training
-    targets or evenly spaced ones of them, for inferring a loss, and None where a batch is
-    the input alone. ``classes`` is the number of classes where they are integers from 0 up.
+    ``example`` is a batch of up to two training samples. ``targets`` are those
+    of all samples if ``complete``, else of some, for inferring a loss, and None where a batch
+    is the input alone. ``classes`` is the number of classes where they are integers from 0 up.
     ``fingerprint`` is equal for equal data. ``notes`` may grow while training; its
     ``listener`` hears of it. ``label`` is the key of the targets in a batch that is a dict.
     """
@@ -38,6 +38,7 @@ class Prepared:
     fingerprint: str
     notes: Notes
     targets: Tensor | None
+    complete: bool
     classes: int | None
     label: str | None
 
@@ -114,8 +115,6 @@ def prepare(
             source.samples, val_split, seed, targets if source.complete else None
         )
         train, val = source.make(rows, True), source.make(val_rows, False)
-        if targets is not None and source.complete:
-            targets = targets.index_select(0, rows)
         how = "stratified by class" if stratified else "chosen at random"
         notes.insert(0, _counted(len(rows), len(val_rows), how))
         prints = source.prints
@@ -131,6 +130,7 @@ def prepare(
         fingerprint=fingerprint(*prints),
         notes=notes,
         targets=_some(targets),
+        complete=source.complete and (targets is None or len(targets) <= _SHOWN_TARGETS),
         classes=source.classes or (_classes(source.targets) if source.complete else None),
         label=source.label,
     )

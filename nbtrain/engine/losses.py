@@ -162,7 +162,14 @@ def from_cell(given: Any, outputs: Any, targets: Any) -> Loss:
     return loss
 
 
-def infer(outputs: Any, targets: Any, whole: Tensor | None) -> Loss:
+def infer(
+    outputs: Any,
+    targets: Any,
+    whole: Tensor | None,
+    *,
+    classes: int | None = None,
+    every: bool = True,
+) -> Loss:
     """The loss that fits the targets.
 
     Integer targets: cross-entropy. Floats that are all 0 or 1: binary cross-entropy with
@@ -172,6 +179,8 @@ def infer(outputs: Any, targets: Any, whole: Tensor | None) -> Loss:
         outputs: the model's outputs for the example batch, shape ``(n, …)``.
         targets: the example's targets.
         whole: more targets to judge by, or None.
+        classes: how many there are, where the data tells.
+        every: whether ``whole`` are all targets, rather than those of a few samples.
 
     Raises:
         ModelError: saying how outputs and targets fail to fit.
@@ -184,17 +193,22 @@ def infer(outputs: Any, targets: Any, whole: Tensor | None) -> Loss:
             "`loss(outputs, targets)` in the cell, or define `training_step(model, batch)`."
         )
     sample = targets if whole is None else whole
+    looked = "" if every else " looked at"
     if not sample.is_floating_point() and sample.dtype != torch.bool:
-        classes = int(sample.max()) + 1 if sample.numel() else 0
+        seen = int(sample.max()) + 1 if sample.numel() else 0
         single = outputs.ndim == 1 or (outputs.ndim == 2 and outputs.shape[1] == 1)
-        if single and int(sample.min()) >= 0 and classes <= 2:
+        if single and int(sample.min()) >= 0 and seen <= 2:
             note = (
-                "Binary cross-entropy with logits, because the targets are 0 or 1 and there is "
-                "one output."
+                f"Binary cross-entropy with logits, because the targets{looked} are 0 or 1 and "
+                "there is one output."
             )
             loss = Loss(nn.BCEWithLogitsLoss(), "binary", "bce", note)
         else:
-            note = f"Cross-entropy, because the targets are {classes} integer classes."
+            count = classes if classes is not None or not every else seen
+            known = f"{count} integer classes"
+            if count is None:
+                known = "integer classes" + (f", at least {seen} of them" if seen > 1 else "")
+            note = f"Cross-entropy, because the targets are {known}."
             loss = Loss(nn.CrossEntropyLoss(), "classes", "cross-entropy", note)
         if loss.kind == "binary":
             _check(loss, outputs, targets)
@@ -202,7 +216,7 @@ def infer(outputs: Any, targets: Any, whole: Tensor | None) -> Loss:
             _check(loss, outputs, targets, sample)
         return loss
     if sample.dtype == torch.bool or bool(((sample == 0) | (sample == 1)).all()):
-        note = "Binary cross-entropy with logits, because every target is 0 or 1."
+        note = f"Binary cross-entropy with logits, because every target{looked} is 0 or 1."
         loss = Loss(nn.BCEWithLogitsLoss(), "binary", "bce", note)
     else:
         loss = Loss(

@@ -183,7 +183,13 @@ def _bind_declared(task: Task, loss: Any, notes: list[str]) -> None:
         _need_tensors(outputs, targets)
         task.loss = losses.named(task.options["loss"], outputs, targets)
     else:
-        task.loss = losses.infer(outputs, targets, task.data.targets)
+        task.loss = losses.infer(
+            outputs,
+            targets,
+            task.data.targets,
+            classes=task.data.classes,
+            every=task.data.complete,
+        )
         notes.insert(0, task.loss.note)
     _try_loss(task.loss, outputs, targets)
 

@@ -37,7 +37,8 @@ def test_digits_are_split_by_class_and_kept_in_memory():
     ]
     assert prepared.classes == 10
     assert prepared.targets.dtype == torch.int64
-    assert len(prepared.targets) == 1437
+    assert len(prepared.targets) == 1797
+    assert prepared.complete
     x, y = prepared.example
     assert x.shape == (2, 64)
     assert x.dtype == torch.float32
@@ -162,10 +163,10 @@ def test_types_of_targets(targets, kind):
 
 def test_targets_of_one_column_are_noted():
     integers = prepare(data=(X, CLASSES[:, None]))
-    assert integers.targets.shape == (16,)
+    assert integers.targets.shape == (20,)
     assert any("(20, 1) and became (20,)" in note for note in integers.notes)
     floats = prepare(data=(X, CLASSES[:, None].astype(float)))
-    assert floats.targets.shape == (16, 1)
+    assert floats.targets.shape == (20, 1)
     assert any("shape (20, 1)" in note for note in floats.notes)
 
 
@@ -276,7 +277,7 @@ def test_a_dataset_is_looked_at_without_a_trace():
     assert prepared.example[0].shape == (2, 1, 4, 4)
     assert prepared.example[0].dtype == torch.float32
     assert prepared.classes == 4
-    assert len(prepared.targets) == 320
+    assert len(prepared.targets) == 400
     assert prepared.notes[0].endswith("stratified by class.")
     (_, targets), _ = next(prepared.train.epoch(0, batch_size=8))
     assert targets.dtype == torch.int64

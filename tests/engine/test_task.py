@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import Dataset, IterableDataset
 
 from nbtrain.engine.task import frozen
 from nbtrain.errors import DataError, InvalidValue, ModelError, UnknownName, UsageError
@@ -259,6 +260,31 @@ def test_the_notes_tell_what_was_inferred() -> None:
     assert "Adam, because no optimizer was asked for." in task.notes
     task, _ = make_task(network(), classes(), training_step=lambda model, batch: 0)
     assert task.notes[0] == "The loss is what training_step returns."
+
+
+def test_what_was_not_fully_read_is_not_counted() -> None:
+    class Lazy(Dataset[Any]):
+        def __len__(self) -> int:
+            return 90
+
+        def __getitem__(self, index: int) -> Any:
+            return torch.ones(4), 2 if index == 31 else index % 2
+
+    class Streamed(IterableDataset[Any]):
+        def __iter__(self) -> Any:
+            return iter([Lazy()[index] for index in range(90)])
+
+    for data in (Lazy(), Streamed()):
+        task, _ = make_task(network(), data)
+        assert task.notes[0] == (
+            "Cross-entropy, because the targets are integer classes, at least 2 of them."
+        )
+    X, y = classes()
+    task, _ = make_task(network(), (X, (y > 1).long() * 2), val_split=0.98)
+    assert task.notes[0] == "Cross-entropy, because the targets are 3 integer classes."
+    bits = [(torch.ones(4), torch.tensor([float(index == 31)])) for index in range(90)]
+    task, _ = make_task(network(out=1), bits)
+    assert "every target looked at is 0 or 1" in task.notes[0]
 
 
 def test_the_dry_run_leaves_no_trace() -> None:
