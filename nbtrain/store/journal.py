@@ -8,6 +8,7 @@ written waits in memory, and is written when the disk is back.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
@@ -26,6 +27,8 @@ MERGE_SECONDS: Final = 1.0
 RETRY_SECONDS: Final = 2.0
 MAX_WAITING: Final = 64 * 2**20
 """Most bytes of unwritten lines kept in memory; beyond them the oldest metrics go."""
+_FULL: Final = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+"""What a disk says that is full, and a user's share of one."""
 
 _MAX_MERGED: Final = 250_000  # numbers in a block: a third of lines.MAX_LINE at the most
 
@@ -175,9 +178,7 @@ class FileJournal(Journal):
                 self._before = b""
                 self._waiting.drop_first()
         except OSError as error:
-            self._error = (
-                f"{self.path} cannot be written ({reason(error)}): the run lives in memory."
-            )
+            self._error = self._told(error)
             self._retry_at = self._clock() + RETRY_SECONDS
             # Opening it again finds out whether it is still there, and where it really ends.
             self._close()
@@ -211,9 +212,13 @@ class FileJournal(Journal):
             try:
                 os.close(descriptor)
             except OSError as error:  # a network disk tells of a failed write when closed
-                self._error = (
-                    f"{self.path} cannot be written ({reason(error)}): the run lives in memory."
-                )
+                self._error = self._told(error)
+
+    def _told(self, error: OSError) -> str:
+        text = f"{self.path} cannot be written ({reason(error)}): the run lives in memory."
+        if error.errno in _FULL:
+            text += " Free some space there, and what waits is written."
+        return text
 
 
 def _end_last_line(descriptor: int) -> bytes:
