@@ -27,7 +27,7 @@ INTERVAL = 0.1
 """Seconds between two looks at the run."""
 
 LOG_INTERVAL = 5.0
-"""Seconds between two bars where they do not overwrite each other, as in a log file."""
+"""Seconds between two lines on where the run stands, in a log file."""
 
 COLUMNS = 80
 """Columns of a terminal that does not tell its width."""
@@ -48,22 +48,22 @@ def follow(run: Run, file: TextIO | None = None) -> None:
     What the run prints appears above the bar. While the run is paused the bar waits.
 
     Args:
-        file: where the bar is drawn; standard error by default.
+        file: where the bar is drawn, or a line now and then if it is no terminal; standard error
+            by default.
 
     Raises `RunFailed` if the run failed.
     """
-    # Not tqdm.auto: its notebook bars are widgets, and this is for places without them.
-    from tqdm import tqdm
-
     file = sys.stderr if file is None else file
-    tty = file.isatty()
-    bar = tqdm(
-        desc=run.name,
-        file=file,
-        ncols=_columns(file),
-        bar_format=_format(LONGEST_BAR),
-    )
-    watch = _Watch(run, bar, file, INTERVAL if tty else LOG_INTERVAL)
+    if file is None:  # a program without a console, as pythonw runs it
+        run.wait()
+        return
+    bar: Any = _Lines(file)
+    if file.isatty():
+        # Not tqdm.auto: its notebook bars are widgets, and this is for places without them.
+        from tqdm import tqdm
+
+        bar = tqdm(desc=run.name, file=file, ncols=_columns(file), bar_format=_format(LONGEST_BAR))
+    watch = _Watch(run, bar, file)
     try:
         while run.live:
             watch.look()
@@ -89,8 +89,9 @@ class Bar:
         """A line on how the run ended."""
         sys.stdout.write(ending_of(history) + "\n")
 
-    def panel(self, run: Run) -> None:
+    def panel(self, run: Run) -> NoPanel:
         """There is no panel outside a notebook."""
+        return NoPanel(run)
 
     def wait(self, run: Run) -> None:
         """Follow ``run`` to its end. An interrupt ends it between two steps, and goes on."""
@@ -101,17 +102,35 @@ class Bar:
             # Who is impatient presses it twice, and is not told of the second time.
             with suppress(TimeoutError, RunFailed, KeyboardInterrupt):
                 run.wait(timeout=STOP_SECONDS)
-            sys.stderr.write(interrupted(run) + "\n")
+            if sys.stderr is not None:
+                sys.stderr.write(interrupted(run) + "\n")
             _show_calmly(interrupt)
             raise
+
+
+class _Lines:
+    """Stands in for a bar where nothing can be drawn over, as in a log file."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str, file: TextIO | None = None) -> None:
+        """Write ``text`` as a line."""
+        self._file.write(text + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Every line is written already."""
 
 
 class _Watch:
     """Draws what of a run has not been shown yet."""
 
-    def __init__(self, run: Run, bar: Any, file: TextIO, interval: float) -> None:
-        self._run, self._bar, self._file, self._interval = run, bar, file, interval
-        self._drawn = -math.inf
+    def __init__(self, run: Run, bar: Any, file: TextIO) -> None:
+        self._run, self._bar, self._file = run, bar, file
+        self._plain = isinstance(bar, _Lines)
+        self._interval = LOG_INTERVAL if self._plain else INTERVAL
+        self._drawn = time.monotonic() if self._plain else -math.inf
         self._lines = 0
         self._told: set[str] = set()
 
@@ -130,6 +149,11 @@ class _Watch:
         self._lines = max(self._lines, total)
         if last or time.monotonic() - self._drawn >= self._interval:
             self._drawn = time.monotonic()
+            if self._plain:
+                total = "?" if history.total_steps is None else history.total_steps
+                begin = f"{self._run.name}: {history.step}/{total}, "
+                self._bar.write(begin + summary(self._run, LOG_COLUMNS - len(begin)))
+                return
             self._bar.total = history.total_steps
             self._bar.n = history.step
             self._fit(_columns(self._file))
@@ -153,9 +177,7 @@ def _format(bar: int) -> str:
 
 
 def _columns(file: TextIO) -> int:
-    """The columns of a line of ``file``."""
-    if not file.isatty():
-        return LOG_COLUMNS
+    """The columns of the terminal ``file``."""
     try:
         columns = os.get_terminal_size(file.fileno()).columns
     except (AttributeError, OSError, ValueError):
@@ -165,11 +187,34 @@ def _columns(file: TextIO) -> int:
 
 
 def beginning(run: Run) -> str:
-    """What a terminal says when ``run`` begins in the background."""
+    """What a terminal says of ``run``, which trains in the background."""
+    if not run.live:
+        return ending(run)
     return (
-        f"{inferred(run)}\n{run.name} trains in the background. %train wait {run.name} shows its "
-        "progress, %train alone says how to steer it."
+        f"{inferred(run)}\n{doing(run)}. %train wait {run.name} shows its progress, %train "
+        "alone says how to steer it."
     ).lstrip()
+
+
+def doing(run: Run) -> str:
+    """What ``run`` is doing, such as ``digits trains in the background``."""
+    if run.state == "paused":
+        return f"{run.name} is paused at step {run.history.step}"
+    if run.state == "queued" and run.history.behind is not None:
+        return f"{run.name} waits for {run.history.behind}"
+    if run.state in ("queued", "starting", "running"):
+        return f"{run.name} trains in the background"
+    return f"{run.name} is {run.state} at step {run.history.step}"
+
+
+class NoPanel:
+    """What stands for a run's panel outside a notebook: a line on where the run is."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def __repr__(self) -> str:
+        return f"{doing(self._run)}. Its panel needs a notebook."
 
 
 def inferred(run: Run) -> str:
@@ -248,7 +293,8 @@ def _show_calmly(interrupt: KeyboardInterrupt) -> None:
     ) -> None:
         sys.excepthook = shown
         if getattr(error, "told", False):
-            sys.stderr.write("KeyboardInterrupt\n")
+            if sys.stderr is not None:
+                sys.stderr.write("KeyboardInterrupt\n")
         else:
             shown(kind, error, frames)
 

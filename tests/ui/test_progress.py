@@ -106,9 +106,9 @@ def finished(outcome="completed", reason="all 2 epochs done", **more):
 
 
 def shown(run):
-    file = io.StringIO()
+    file = Terminal()
     progress.follow(run, file)
-    # As a terminal would show it: what was overwritten is gone.
+    # As it looks in the end: what was overwritten is gone.
     lines = [line.split("\r")[-1].rstrip() for line in file.getvalue().split("\n")]
     return [line for line in lines if line]
 
@@ -123,6 +123,31 @@ def test_the_bar_tells_where_the_run_stands_and_how_it_ended():
     assert lines[-1] == (
         "digits: completed at step 4 (all 2 epochs done); best val_loss 0.5 at step 1"
     )
+
+
+def test_a_log_file_gets_plain_lines(monkeypatch):
+    monkeypatch.setattr(progress, "LOG_INTERVAL", 0.0)
+    warning = m.Noticed(run="r", topic="store", text="The disk is full.", level="warning")
+    file = io.StringIO()
+    progress.follow(Run(begun(), [stepped(1), warning], [stepped(4), finished()]), file)
+    assert "\r" not in file.getvalue()
+    lines = file.getvalue().splitlines()
+    assert lines[0] == "digits: Cross-entropy, because the targets are 10 integer classes."
+    assert "digits: 1/4, epoch 1/2  1 steps/s  0:03 left  loss 1" in lines
+    assert "digits: The disk is full." in lines
+    assert lines[-2].startswith("digits: 4/4, completed  epoch 2/2")
+    assert lines[-1] == "digits: completed at step 4 (all 2 epochs done)"
+
+
+def test_a_program_without_a_console_waits_silently(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", None)
+    run = Run(begun(), [stepped(1)], [stepped(4), finished()])
+    run.wait = lambda timeout=None: [run._next() for _ in list(run.chapters)]
+    progress.Bar().wait(run)
+    assert not run.live
+    failed = Run(begun(), [finished("failed", "ValueError: mine", error="ValueError: mine")])
+    with pytest.raises(RunFailed):
+        progress.follow(failed)
 
 
 class Terminal(io.StringIO):
