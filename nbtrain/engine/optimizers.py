@@ -104,6 +104,11 @@ def from_cell(given: Any, model: nn.Module) -> Optimizer:
             "function that makes one: "
             "optimizer = lambda parameters: torch.optim.SGD(parameters, lr=0.1)."
         )
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ModelError(
+            "LBFGS evaluates the loss several times a step, so it has no steps to steer between. "
+            "Take another optimizer, such as --optimizer adam."
+        )
     if not any(p.requires_grad for group in optimizer.param_groups for p in group["params"]):
         raise ModelError(_FROZEN)
     known = {id(p) for p in model.parameters()}

@@ -20,6 +20,7 @@ from nbtrain.engine.dry import described, forward_once
 from nbtrain.engine.frames import is_users
 from nbtrain.engine.knobs import Dropout
 from nbtrain.engine.losses import Loss
+from nbtrain.engine.makers import check_maker, words_as_options
 from nbtrain.errors import (
     DataError,
     InvalidValue,
@@ -96,6 +97,7 @@ def bind(
         step=training_step is not None,
     )
     notes = list(data.notes)
+    given, options = words_as_options(given, options)
     task = Task(
         name=name,
         model=model,
@@ -153,7 +155,7 @@ def _no_model(model: Any) -> str:
             "nn.Linear(4, 1)."
         )
     return (
-        "There is no `model`. Leave one in the cell, such as "
+        "There is no `model`. Make one, such as "
         "model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))."
     )
 
@@ -197,8 +199,8 @@ def _bind_declared(task: Task, loss: Any, notes: list[str]) -> None:
 def _need_tensors(outputs: Any, targets: Any) -> None:
     if not isinstance(outputs, Tensor) or not isinstance(targets, Tensor):
         raise ModelError(
-            "--loss needs a model that gives one tensor, and targets that are one tensor. Leave a "
-            "function `loss(outputs, targets)` in the cell instead."
+            "--loss needs a model that gives one tensor, and targets that are one tensor. Give a "
+            "function `loss(outputs, targets)` instead."
         )
 
 
@@ -211,7 +213,7 @@ def _try_loss(loss: Loss, outputs: Any, targets: Any) -> None:
         raise ModelError(
             f"{loss.name} fails on two samples: {str(error).rstrip('.')}. The model gives "
             f"{described(outputs)}, and the targets are {described(targets)}. Change one of the "
-            "two, or leave a function `loss(outputs, targets)` in the cell."
+            "two, or give a function `loss(outputs, targets)`."
         ) from error
     if not isinstance(value, Tensor) or value.numel() != 1:
         what = (
@@ -310,16 +312,11 @@ def _check_options(task: Task, typed: frozenset[str]) -> None:
         raise UsageError(
             "There are both a `scheduler` in the cell and a --scheduler. Leave one out."
         )
-    if isinstance(task.optimizer, torch.optim.LBFGS):
-        raise ModelError(
-            "LBFGS evaluates the loss several times a step, so it has no steps to steer between. "
-            "Take another optimizer, such as --optimizer adam."
-        )
     monitor = options["early_stop"]
     if monitor and task.data.val is None and monitor.startswith("val_"):
         raise InvalidValue(
-            f"--early-stop {monitor} needs validation data, and there is none. Give val_data in "
-            "the cell, or a --val-split above 0."
+            f"--early-stop {monitor} needs validation data, and there is none. Give val_data, "
+            "or a --val-split above 0."
         )
     if monitor and task.training_step is None:
         known = metric_names(task)
@@ -356,7 +353,10 @@ def _check_optimizer(task: Task) -> None:
         # Made to see whether it can be; it holds nothing before its first step.
         name = task.options["optimizer"] or "adam"
         optimizers.build(name, task.model, torch.device("cpu"), **settings)
-    elif isinstance(task.optimizer, torch.optim.Optimizer) or not callable(task.optimizer):
+    else:
+        if callable(task.optimizer):
+            check_maker(task.optimizer, "optimizer", "parameters")
+        # A function is called again once the model is on its device.
         optimizer = optimizers.from_cell(task.optimizer, task.model)
         if settings["momentum"] is not None and optimizers.momentum_of(optimizer) is None:
             raise optimizers.no_momentum(optimizer)
@@ -369,7 +369,9 @@ def _check_scheduler(task: Task) -> None:
     elif isinstance(given, str):
         stream = task.data.train.steps(1) is None
         schedule.check_name(given, planned=not stream or task.options["steps"] is not None)
-    elif given is not None and not callable(given):
+    elif callable(given):
+        check_maker(given, "scheduler", "optimizer")
+    elif given is not None:
         raise schedule.no_scheduler(given)
 
 

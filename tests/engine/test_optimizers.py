@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LinearLR, OneCycleLR, StepLR
 
 from nbtrain import messages as m
 from nbtrain import options
-from nbtrain.errors import ModelError
-from tests.engine.harness import classes, network, run_loop, same, values, weights
+from nbtrain.engine.task import bind
+from nbtrain.errors import ModelError, UnknownName, UsageError
+from tests.engine.harness import classes, make_task, network, run_loop, same, values, weights
 
 NAMES = options.OPTIONS["optimizer"].words
 
@@ -105,8 +107,51 @@ def test_a_function_that_makes_none_is_refused() -> None:
 
 def test_lbfgs_is_refused() -> None:
     model = network()
-    with pytest.raises(ModelError, match="LBFGS"):
-        go(model, optimizer=torch.optim.LBFGS(model.parameters()))
+    for given in (
+        torch.optim.LBFGS(model.parameters()),
+        torch.optim.LBFGS,
+        lambda parameters: torch.optim.LBFGS(parameters),
+    ):
+        with pytest.raises(ModelError, match="LBFGS evaluates the loss several times"):
+            make_task(model, classes(40), optimizer=given)
+
+
+class Needy(torch.optim.SGD):
+    """An optimizer whose rate has no default."""
+
+    def __init__(self, parameters: Any, rate: float, *, decay: float) -> None:
+        super().__init__(parameters, lr=rate, weight_decay=decay)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "advice"),
+    [
+        ("optimizer", Needy, r"lambda parameters: Needy\(parameters, rate=…, decay=…\)"),
+        ("scheduler", StepLR, r"lambda optimizer: StepLR\(optimizer, step_size=…\)"),
+        ("scheduler", OneCycleLR, r"lambda optimizer: OneCycleLR\(optimizer, max_lr=…\)"),
+        ("optimizer", lambda: None, "with the parameters alone"),
+    ],
+)
+def test_a_class_that_needs_more_is_refused_at_once(name: str, given: Any, advice: str) -> None:
+    with pytest.raises(ModelError, match=advice):
+        make_task(network(), classes(40), **{name: given})
+
+
+def test_a_class_that_needs_no_more_is_taken() -> None:
+    run = go(optimizer=torch.optim.RMSprop, scheduler=LinearLR)
+    assert isinstance(run.training.optimizer, torch.optim.RMSprop)
+
+
+def test_a_word_in_the_cell_is_taken() -> None:
+    given = {"model": network(), "data": classes(40), "optimizer": "sgd", "scheduler": "cosine"}
+    task = bind("test", given, options.defaults(), frozenset())
+    assert (task.options["optimizer"], task.options["scheduler"]) == ("sgd", "cosine")
+    assert task.optimizer is task.scheduler is None
+    assert not any("Adam" in note for note in task.notes)
+    with pytest.raises(UnknownName, match="sgd"):
+        bind("test", {**given, "optimizer": "sdg"}, options.defaults(), frozenset())
+    with pytest.raises(UsageError, match="both an `optimizer` in the cell and an --optimizer"):
+        bind("test", given, {**options.defaults(), "optimizer": "adam"}, frozenset({"optimizer"}))
 
 
 @pytest.mark.parametrize("given", [True, False])
