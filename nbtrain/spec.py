@@ -121,7 +121,8 @@ def parse(line: str, evaluate: Callable[[str], Any]) -> Line:
     """Read the line after ``%%train``.
 
     Args:
-        line: ``NAME --option value --flag --no-flag --option=value --option {expression}``.
+        line: ``NAME --option value --flag --no-flag --option=value --option {expression}``,
+            and after a ``#`` whatever one likes.
         evaluate: gives the value of a braced Python expression.
 
     Raises:
@@ -215,6 +216,8 @@ def _words(line: str) -> list[_Word]:
         if line[position].isspace():
             position += 1
             continue
+        if line[position] == "#":
+            break  # a comment, as in any line of Python
         start, text = position, ""
         groups: list[tuple[int, int]] = []
         while position < len(line) and not line[position].isspace():

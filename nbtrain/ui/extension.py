@@ -137,14 +137,14 @@ class _Terminal(_Watched):
     """Tells of runs in a terminal's IPython, whose prompt a moving bar would tear."""
 
     def show(self, run: Run) -> None:
-        if not run.spec.options["wait"]:  # the bar of the wait tells everything
+        if not (run.live and run.spec.options["wait"]):  # the bar of the wait tells everything
             say(progress.beginning(run))
 
     def show_past(self, history: History) -> None:
         say(progress.ending_of(history))
 
-    def panel(self, run: Run) -> None:
-        return None
+    def panel(self, run: Run) -> progress.NoPanel:
+        return progress.NoPanel(run)
 
     def wait(self, run: Run) -> None:
         progress.follow(run)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
@@ -111,6 +112,8 @@ class TrainMagics(Magics):
             what = "is a name that the cell leaves for the run"
         elif name in read and not _is_run(self.shell.user_ns.get(name)):
             what = "is a name that the cell reads"
+        elif isinstance(self.shell.user_ns.get(name), ModuleType):
+            what = "is a module here, which the run would replace"
         else:
             return
         raise UsageError(
@@ -192,7 +195,7 @@ class TrainMagics(Magics):
             presenter.current().show(run)
             return
         say(progress.inferred(run))
-        say(f"{run.name} trains in the background. %train show {run.name} shows its panel.")
+        say(f"{progress.doing(run)}. %train show {run.name} shows its panel.")
 
 
 def _is_run(value: object) -> bool:

@@ -94,9 +94,13 @@ class Bar:
         return NoPanel(run)
 
     def wait(self, run: Run) -> None:
-        """Follow ``run`` to its end. An interrupt ends it between two steps, and goes on."""
+        """Follow ``run`` to its end, without a word where it has no panel. An interrupt ends it
+        between two steps, and goes on."""
         try:
-            follow(run)
+            if run.spec.options["panel"]:
+                follow(run)
+            else:
+                run.wait()
         except KeyboardInterrupt as interrupt:
             run.send(m.Stop(restore="last", early=False, sender="interrupt"))
             # Who is impatient presses it twice, and is not told of the second time.
@@ -150,8 +154,8 @@ class _Watch:
         if last or time.monotonic() - self._drawn >= self._interval:
             self._drawn = time.monotonic()
             if self._plain:
-                total = "?" if history.total_steps is None else history.total_steps
-                begin = f"{self._run.name}: {history.step}/{total}, "
+                planned = "?" if history.total_steps is None else history.total_steps
+                begin = f"{self._run.name}: {history.step}/{planned}, "
                 self._bar.write(begin + summary(self._run, LOG_COLUMNS - len(begin)))
                 return
             self._bar.total = history.total_steps

@@ -312,6 +312,33 @@ def test_a_name_the_cell_uses_is_refused(cell, shell, name):
     assert shell.user_ns["width"] == 2
 
 
+def test_a_module_is_not_replaced(cell, shell):
+    cell("import math")
+    error, out = cell("%%train math\n" + MODEL)
+    assert isinstance(error, errors.UsageError)
+    assert "it is a module here" in out
+    assert "%%train math_run" in out
+    assert "model" not in shell.user_ns
+
+
+def test_the_magics_line_may_end_in_a_comment(cell, shell):
+    error, out = cell("%%train digits --epochs 1 # a short one\n" + MODEL)
+    assert error is None, out
+    assert shell.user_ns["digits"].wait(60).spec.options["epochs"] == 1
+
+
+def test_a_terminal_says_what_a_run_does(cell, shell, digits):
+    presenter.register(extension._Terminal(shell))
+    assert "digits trains in the background. %train wait digits" in cell("%train show digits")[1]
+    digits.pause()
+    step = digits.history.step
+    assert f"digits is paused at step {step}. %train wait" in cell("%train show digits")[1]
+    shown = f"digits is paused at step {step}. Its panel needs a notebook."
+    assert repr(digits.panel) == shown
+    digits.stop()
+    assert f"digits: early-stopped at step {step}" in cell("%train show digits")[1]
+
+
 def test_a_cell_may_read_the_run_it_replaces(cell, shell):
     cell("%%train digits --epochs 1 --wait\n" + MODEL)
     error, out = cell("%%train digits --epochs 1\nprint(digits.state)\n" + MODEL)

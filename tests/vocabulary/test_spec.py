@@ -90,6 +90,13 @@ def test_right_options_are_read_exactly(
     assert list(map(type, line.options.values())) == list(map(type, meant.values()))
 
 
+def test_a_comment_ends_the_line() -> None:
+    line = spec.parse("digits --lr 1e-2 # --epochs 3, it's too few", evaluate)
+    assert line == spec.Line(name="digits", options={"lr": 0.01})
+    assert spec.parse("# only this", evaluate) == spec.Line(name=None, options={})
+    assert spec.parse("d --early-stop '#mine'", evaluate).options == {"early_stop": "#mine"}
+
+
 # ── any line ─────────────────────────────────────────────────────────────────────────────
 
 _NAMES = {word for option in EVERY for word in (option.name, *option.aliases)}
