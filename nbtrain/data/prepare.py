@@ -91,8 +91,7 @@ def prepare(
         raise DataError("data and train_data are both given. Leave one of them out.")
     if data is None and train_data is None:
         raise DataError(
-            "There is nothing to train on. Leave data = X, y in the cell, or train_data and "
-            "val_data."
+            "There is nothing to train on. Give data = X, y, or train_data and val_data."
         )
     name = "data" if data is not None else "train_data"
     given = data if data is not None else train_data

@@ -189,8 +189,8 @@ def infer(
         what = type(targets if isinstance(outputs, Tensor) else outputs).__name__
         which = "targets are" if isinstance(outputs, Tensor) else "model's outputs are"
         raise ModelError(
-            f"The {which} a {what}, so the loss cannot be inferred. Leave a function "
-            "`loss(outputs, targets)` in the cell, or define `training_step(model, batch)`."
+            f"The {which} a {what}, so the loss cannot be inferred. Give a function "
+            "`loss(outputs, targets)`, or define `training_step(model, batch)`."
         )
     sample = targets if whole is None else whole
     looked = "" if every else " looked at"

@@ -256,8 +256,8 @@ def check_optimizer(scheduler: Any, optimizer: Any) -> None:
     """Raise `ModelError` if ``scheduler`` was not made for ``optimizer``."""
     if getattr(scheduler, "optimizer", None) is not optimizer:
         raise ModelError(
-            "The `scheduler` was made for another optimizer. Make it from the `optimizer` that "
-            "this cell leaves."
+            "The `scheduler` was made for another optimizer. Make it from the `optimizer` "
+            "that is given with it."
         )
 
 

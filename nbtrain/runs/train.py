@@ -90,8 +90,12 @@ def train(
             settings[word] = value
         else:
             given[word] = value
+    if wait is not None:
+        settings["wait"] = wait
     typed = options.check(settings)
-    waits = presenter.current().waits if wait is None else wait
+    waits = typed.pop("wait", None)
+    if waits is None:
+        waits = presenter.current().waits
     run = launch(
         {word: value for word, value in given.items() if value is not None},
         {**options.defaults(), **typed, "wait": waits},
@@ -150,7 +154,9 @@ def launch(
         if isinstance(error, NbtrainError):
             raise
         raise error.with_traceback(users_alone(error))  # noqa: B904 - the same error, not another
-    task.attended = bool(settings["panel"]) and not settings["wait"]
+    task.attended = bool(settings["panel"]) and (
+        not settings["wait"] or presenter.current().acts
+    )
     parameter = next(task.model.parameters(), None)
     device = devices.choose(settings["device"], None if parameter is None else parameter.device)
     devices.autocast(device, settings["precision"])

@@ -81,6 +81,7 @@ class Bar:
     """Shows runs in a script: as a bar, for as long as the script waits for them."""
 
     waits = True
+    acts = False
 
     def show(self, run: Run) -> None:
         """The bar comes with the wait; a script that does not wait has its terminal to itself."""

@@ -149,6 +149,31 @@ def test_mistakes_of_the_cell(settings: dict[str, Any], kind: type[Exception], w
         make_task(network(0.1), classes(), **settings)
 
 
+def test_what_is_missing_is_told_in_words_that_fit_a_script_too() -> None:
+    X, y = classes()
+    for model, settings in (
+        (None, {"data": (X, y)}),
+        (network(), {}),
+        (network(), {"data": (X, y), "early_stop": "val_loss", "val_split": 0}),
+        (Pair(), {"data": (X, y)}),
+        (Pair(), {"data": (X, y), "loss": "mse"}),
+    ):
+        with pytest.raises(UsageError) as raised:
+            make_task(model, **settings)
+        assert "cell" not in str(raised.value)
+
+
+class Pair(nn.Module):
+    """Gives two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 3)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.inner(x), x
+
+
 def test_dropout_without_a_dropout_layer() -> None:
     with pytest.raises(ModelError, match=r"nn\.Dropout\(\)"):
         make_task(nn.Linear(4, 3), classes(), dropout=0.1)

@@ -264,6 +264,32 @@ def test_it_returns_at_the_end_in_a_script() -> None:
     assert run.history.reason == "the epoch is done"
 
 
+@pytest.mark.parametrize("acts", [True, False])
+def test_a_run_that_is_waited_for_pauses_where_a_panel_can_act(acts: bool) -> None:
+    gate = Gate()
+
+    class Watching(presenter.Silent):
+        def show(self, run: Run) -> None:
+            if acts:
+                until(run, lambda: run.state == "paused")
+                run.send(m.Stop(restore="last"))
+
+    watching = Watching()
+    watching.acts = acts
+    presenter.register(watching)
+    try:
+        settings: dict[str, Any] = {"epochs": 1, "wait": True, "name": "bad"}
+        settings["training_step"] = lambda model, batch: gate(model, batch) * float("nan")
+        if acts:
+            run = train(network(), classes(40), **settings)
+            assert run.history.outcome == "early-stopped"
+        else:
+            with pytest.raises(RunFailed, match="loss is NaN"):
+                train(network(), classes(40), **settings)
+    finally:
+        presenter.register(None)
+
+
 def test_it_returns_at_once_where_somebody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Run] = []
 
@@ -301,6 +327,7 @@ def test_it_returns_at_once_where_somebody_watches(monkeypatch: pytest.MonkeyPat
         ({"optimizer": "adm"}, UnknownName, "adam"),
         ({"device": "cuda:99"}, UsageError, "cuda:99"),
         ({"device": "gpu"}, UnknownName, "gpu"),
+        ({"wait": "yes"}, InvalidValue, "true or false"),
     ],
 )
 def test_mistakes_are_told_before_anything_starts(

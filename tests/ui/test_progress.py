@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +25,7 @@ class Run:
 
     name = "digits"
     path = None
+    spec = SimpleNamespace(options={"panel": True})
 
     def __init__(self, *chapters):
         self.history = History()
@@ -137,6 +139,15 @@ def test_a_log_file_gets_plain_lines(monkeypatch):
     assert "digits: The disk is full." in lines
     assert lines[-2].startswith("digits: 4/4, completed  epoch 2/2")
     assert lines[-1] == "digits: completed at step 4 (all 2 epochs done)"
+
+
+def test_no_panel_is_no_bar_either(monkeypatch, capsys):
+    run = Run(begun(), [stepped(1)], [stepped(4), finished()])
+    run.spec = SimpleNamespace(options={"panel": False})
+    run.wait = lambda timeout=None: [run._next() for _ in list(run.chapters)]
+    progress.Bar().wait(run)
+    assert not run.live
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_program_without_a_console_waits_silently(monkeypatch):
