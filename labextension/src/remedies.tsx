@@ -6,7 +6,9 @@ import type { PanelModel } from './model';
 import type { Knob, KnobValue, Notice, Progress, StateInfo } from './protocol';
 
 /** Topic of the notice that a loss or a gradient was not finite. */
-const TOPIC = 'not-finite';
+const NUMBERS = 'not-finite';
+/** Topic of the notice that samples were not: no setting helps there. */
+const DATA = 'not-finite-data';
 
 /** How many times smaller the learning rate is that is offered. */
 const LESS = 10;
@@ -15,7 +17,8 @@ const NORM = 1;
 
 /** Whether `notice` still speaks of where the run stands. */
 export function current(notice: Notice, { state }: StateInfo, { step }: Progress): boolean {
-  return notice.topic !== TOPIC || (state === 'paused' && notice.step === step);
+  const speaks = state === 'paused' && notice.step === step;
+  return speaks || (notice.topic !== NUMBERS && notice.topic !== DATA);
 }
 
 export interface Remedy {
@@ -61,12 +64,13 @@ export function Remedies({ model, notice, closed }: Props): JSX.Element | null {
   const knobs = useView(model, 'knobs');
   const values = useView(model, 'values');
   const best = useView(model, 'best');
-  if (notice.topic !== TOPIC || closed) {
+  if (closed || (notice.topic !== NUMBERS && notice.topic !== DATA)) {
     return null;
   }
+  const offered = notice.topic === NUMBERS ? remedies(knobs, values, notice.step) : [];
   return (
     <span className="nbt-remedies" role="group" aria-label="What can be done">
-      {remedies(knobs, values, notice.step).map(({ knob, value, label }) => (
+      {offered.map(({ knob, value, label }) => (
         <button
           key={knob}
           type="button"

@@ -63,5 +63,8 @@ it('a warning about numbers goes when the run goes on', () => {
   expect(current(notice, { ...state, state: 'paused' }, at(40))).toBe(true);
   expect(current(notice, { ...state, state: 'running' }, at(40))).toBe(false);
   expect(current(notice, { ...state, state: 'paused' }, at(90))).toBe(false);
+  const data = { ...notice, topic: 'not-finite-data' };
+  expect(current(data, { ...state, state: 'paused' }, at(40))).toBe(true);
+  expect(current(data, { ...state, state: 'running' }, at(41))).toBe(false);
   expect(current({ ...notice, topic: 'slow' }, { ...state, state: 'running' }, at(90))).toBe(true);
 });

@@ -153,7 +153,7 @@ class Commands:
                 "batch from here on; or stop, and take such samples out of the data or fill them."
             )
             self.control.emit(
-                m.Noticed(topic="not-finite", text=notice, level="warning", **t.place)
+                m.Noticed(topic="not-finite-data", text=notice, level="warning", **t.place)
             )
             self.pause()
         elif t.task.attended:
