@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, default_collate, get_w
 
 from nbtrain.data.batches import NOT_YET, Notes
 from nbtrain.data.byname import listening
+from nbtrain.data.elsewhere import of_a_cell
 from nbtrain.data.order import generator
 from nbtrain.data.randomness import OwnRandomness, seed_here
 from nbtrain.data.tree import move, transform
@@ -198,6 +199,11 @@ class Fetch:
         """A pass with workers. Returns False, before its first batch, if they cannot start."""
         current, fresh = self._pass, self._ahead is None
         if self._ahead is None:
+            # Known beforehand, so that no worker dies of it and says so under the cell.
+            own = (self.dataset, self.collate, self._workers.worker_init_fn)
+            if not self._forks() and (name := of_a_cell(*own)) is not None:
+                self._do_without(f"{name} is defined in a cell")
+                return False
             self._ahead = Ahead(self._make_loader(), self)
         ahead = self._ahead
         self._tickets.source = tickets
@@ -211,7 +217,7 @@ class Fetch:
                 cannot = ended or not (ahead.started or isinstance(error, RuntimeError))
                 if not (fresh and cannot) or self._forks():
                     raise
-                self._do_without(error)
+                self._do_without(f"{type(error).__name__}: {_first_line(error)}")
                 return False
             if batch is END:
                 return True
@@ -222,13 +228,13 @@ class Fetch:
             yield self._finish(batch, pin=False), self._tickets.sizes.popleft()
         raise RuntimeError("Another pass over this data began before this one ended.")
 
-    def _do_without(self, error: Exception) -> None:
+    def _do_without(self, why: str) -> None:
         self.close()
         self._workers = Workers()
         self._notes.add(
             "The loader's workers could not start, so samples are loaded in the kernel: a new "
             "process cannot import what a notebook's cell defines. Move the dataset into a "
-            f"file and import it to use workers. ({type(error).__name__}: {_first_line(error)})"
+            f"file and import it to use workers. ({why})"
         )
 
     def _forks(self) -> bool:

@@ -8,7 +8,9 @@ import random
 import signal
 import sys
 import threading
+from functools import partial
 from multiprocessing import connection
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -22,13 +24,16 @@ from torch.utils.data import (
     RandomSampler,
     Sampler,
     SequentialSampler,
+    Subset,
     SubsetRandomSampler,
     TensorDataset,
     WeightedRandomSampler,
+    default_collate,
     get_worker_info,
 )
 
 from nbtrain.data import prepare
+from nbtrain.data.elsewhere import of_a_cell
 from nbtrain.data.loaders import Mapped, Replayed
 from nbtrain.data.memory import InMemory
 
@@ -367,17 +372,50 @@ def test_workers_that_cannot_start_are_done_without(closing):
     assert "Local" in heard[0]
 
 
-def test_workers_that_end_before_their_first_batch_are_done_without(closing, monkeypatch, capfd):
+@pytest.fixture
+def notebook(monkeypatch):
+    """In a notebook __main__ has no file that a new process could run."""
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+
+
+def spawned(dataset, **more):
+    return DataLoader(dataset, batch_size=8, num_workers=1, multiprocessing_context="spawn", **more)
+
+
+def test_workers_of_a_cells_dataset_are_not_started_in_vain(closing, notebook, capfd):
     class InACell(Numbers):
         pass
 
     InACell.__module__, InACell.__qualname__ = "__main__", "InACell"
-    monkeypatch.setattr(sys.modules["__main__"], "InACell", InACell, raising=False)
-    # In a notebook __main__ has no file that a new process could run.
-    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
-    loader = DataLoader(InACell(), batch_size=8, num_workers=1, multiprocessing_context="spawn")
-    prepared = closing(prepare(data=loader))
+    for dataset in (InACell(), Subset(InACell(), range(40))):
+        prepared = closing(prepare(data=spawned(dataset)))
+        assert rows(prepared.train.epoch(0, batch_size=8)) == list(range(40))
+        assert "workers could not start" in prepared.notes[-1]
+        assert "InACell is defined in a cell" in prepared.notes[-1]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_new_process_can_import_is_no_cells(notebook):
+    def collate(samples):
+        return default_collate(samples)
+
+    collate.__module__, collate.__qualname__ = "__main__", "collate"
+    own = Numbers(), torch.zeros(10**6), {"x": [np.zeros(3), len, None]}
+    assert of_a_cell(*own) is None
+    assert of_a_cell(*own, collate) == "collate"
+    assert of_a_cell({"deep": [partial(collate)]}) == "collate"
+
+
+def test_workers_that_end_before_their_first_batch_are_done_without(closing, monkeypatch, capfd):
+    class Elsewhere(Numbers):
+        pass
+
+    Elsewhere.__module__, Elsewhere.__qualname__ = "nowhere_to_import", "Elsewhere"
+    module = ModuleType("nowhere_to_import")
+    module.Elsewhere = Elsewhere
+    monkeypatch.setitem(sys.modules, "nowhere_to_import", module)
+    prepared = closing(prepare(data=spawned(Elsewhere())))
     assert rows(prepared.train.epoch(0, batch_size=8)) == list(range(40))
     assert "workers could not start" in prepared.notes[-1]
-    assert "InACell" in capfd.readouterr().err
+    assert "nowhere_to_import" in capfd.readouterr().err
