@@ -17,6 +17,11 @@ class Presenter(Protocol):
         """Whether `nbtrain.train` returns only at the run's end, because nobody watches."""
         ...
 
+    @property
+    def acts(self) -> bool:
+        """Whether who watches can steer a run also while a cell waits for it."""
+        ...
+
     def show(self, run: Run) -> None:
         """Begin to show ``run``. Returns at once."""
         ...
@@ -38,6 +43,7 @@ class Silent:
     """Shows nothing."""
 
     waits = True
+    acts = False
 
     def show(self, run: Run) -> None:
         return None

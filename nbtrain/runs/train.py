@@ -154,9 +154,7 @@ def launch(
         if isinstance(error, NbtrainError):
             raise
         raise error.with_traceback(users_alone(error))  # noqa: B904 - the same error, not another
-    task.attended = bool(settings["panel"]) and (
-        not settings["wait"] or presenter.current().acts
-    )
+    task.attended = bool(settings["panel"]) and (not settings["wait"] or presenter.current().acts)
     parameter = next(task.model.parameters(), None)
     device = devices.choose(settings["device"], None if parameter is None else parameter.device)
     devices.autocast(device, settings["precision"])

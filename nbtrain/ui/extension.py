@@ -102,6 +102,10 @@ class _Watched:
 class _Notebook(_Watched):
     """Shows runs as panels; imports what draws them with the first one."""
 
+    @property
+    def acts(self) -> bool:
+        return not self.waits
+
     def show(self, run: Run) -> None:
         from nbtrain.ui import notebook
 
@@ -135,6 +139,8 @@ class _Notebook(_Watched):
 
 class _Terminal(_Watched):
     """Tells of runs in a terminal's IPython, whose prompt a moving bar would tear."""
+
+    acts = False
 
     def show(self, run: Run) -> None:
         if not (run.live and run.spec.options["wait"]):  # the bar of the wait tells everything

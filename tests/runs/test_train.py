@@ -17,9 +17,10 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nbtrain import messages as m
 from nbtrain import options
 from nbtrain.data.randomness import OwnRandomness
-from nbtrain.errors import InvalidValue, ModelError, UnknownName, UsageError
+from nbtrain.errors import InvalidValue, ModelError, RunFailed, UnknownName, UsageError
 from nbtrain.runs import presenter, registry
 from nbtrain.runs.run import Run
 from nbtrain.runs.train import fingerprint, launch, seeded, train

@@ -28,6 +28,7 @@ class Shown:
     """A presenter that notes what it is asked to show."""
 
     waits = False
+    acts = False
 
     def __init__(self):
         self.shown = []
