@@ -176,12 +176,16 @@ def _explain(text: str, last: _Called | None) -> str | None:
     if "dtype" in text or "scalar type" in text or "expected scalar" in text:
         parameter = next(module.parameters(recurse=False), None)
         if parameter is not None and given.dtype != parameter.dtype:
-            return (
-                f"{where} holds {_dtype(parameter.dtype)} weights, but the data is "
-                f"{_dtype(given.dtype)}. Convert the data: "
-                f"X = X.astype('{_dtype(parameter.dtype)}') "
-                f"or X.to(torch.{_dtype(parameter.dtype)})."
-            )
+            # What was float64 has become float32 by now, so this is not called the data's type.
+            held = _dtype(parameter.dtype)
+            text = f"{where} holds {held} weights, but gets {_dtype(given.dtype)}. "
+            if parameter.dtype in (torch.float16, torch.bfloat16):
+                brief = "bf16" if parameter.dtype == torch.bfloat16 else "fp16"
+                return (
+                    f"{text}Keep the model in float32 and train it with --precision {brief}; or "
+                    f"convert the data: X = torch.as_tensor(X).to(torch.{held})."
+                )
+            return f"{text}Convert the data: X = X.astype('{held}') or X.to(torch.{held})."
     return None
 
 

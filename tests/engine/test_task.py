@@ -64,6 +64,11 @@ def test_a_model_that_is_none(model: Any, words: list[str]) -> None:
         ),
         (nn.Linear(4, 2), classes(), ["classes 0 to 2", "3 outputs"]),
         (nn.Linear(4, 3).double(), classes(), ["float64 weights", "float32", "torch.float64"]),
+        (
+            nn.Linear(4, 3).bfloat16(),
+            (classes()[0].double(), classes()[1]),
+            ["bfloat16 weights, but gets float32", "--precision bf16", "torch.as_tensor(X)"],
+        ),
     ],
 )
 def test_shapes_and_types_that_do_not_fit(model: Any, data: Any, words: list[str]) -> None:
