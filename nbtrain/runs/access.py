@@ -123,19 +123,25 @@ class Access:
         return predict(self.task, model, self.device, inputs, raw)
 
     def save_weights(self, path: Path) -> Path:
-        """Write the weights to ``path`` as safetensors, and return where they lie.
+        """Write the weights to ``path`` and return where they lie: by ``torch.save`` where it
+        ends in .pt or .pth, else as safetensors.
 
         Raises `CommandRejected` if they cannot be written.
         """
         from safetensors import SafetensorError
         from safetensors.torch import save_model
 
-        if path.suffix != ".safetensors":
+        by_torch = path.suffix in (".pt", ".pth")
+        if not by_torch and path.suffix != ".safetensors":
             path = path.with_name(path.name + ".safetensors")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_model(self.snapshot(), str(path))
-        except (OSError, SafetensorError) as error:
+            if by_torch:
+                # On the CPU, so that the file can be read where there is no such device.
+                torch.save(self.snapshot().cpu().state_dict(), path)
+            else:
+                save_model(self.snapshot(), str(path))
+        except (OSError, RuntimeError, SafetensorError) as error:  # torch.save raises all kinds
             raise CommandRejected(
                 f"{path} cannot be written ({error}). Choose another folder."
             ) from None

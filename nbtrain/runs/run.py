@@ -243,7 +243,7 @@ class Run:
 
     def save(self, path: str | Path | None = None) -> Answer | Path:
         """Write a checkpoint into the run's folder; or the model's weights to ``path``, as
-        safetensors."""
+        safetensors, or as ``torch.save`` writes a state dict where it ends in .pt or .pth."""
         if path is None:
             return self._ask(m.Save())
         return self._execution.access.save_weights(Path(path))

@@ -274,7 +274,7 @@ def test_predicting_changes_nothing() -> None:
 
 
 def test_weights_are_saved_where_asked(tmp_path: Path) -> None:
-    from safetensors.torch import load_model
+    from safetensors.torch import load_file, load_model
 
     run = paused()
     path = run.save(tmp_path / "deep" / "digits")
@@ -282,9 +282,21 @@ def test_weights_are_saved_where_asked(tmp_path: Path) -> None:
     model = network()
     load_model(model, path)
     assert same(weights(model), weights(run.model))
+    for name in ("digits.pt", "digits.pth"):
+        path = run.save(tmp_path / name)
+        assert path == tmp_path / name
+        other = network()
+        other.load_state_dict(torch.load(path, weights_only=True))
+        assert same(weights(other), weights(run.model))
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(CommandRejected, match="cannot be written"):
         run.save(tmp_path / "file" / "digits")
+    with pytest.raises(CommandRejected, match="cannot be written"):
+        run.save(tmp_path / "file" / "digits.pt")
     assert "save" in repr(run.save())
     assert run.path is not None
-    assert list((run.path / "checkpoints").glob("step-*.safetensors"))
+    (asked,) = (run.path / "checkpoints").glob("step-*.safetensors")
+    state = {n[6:]: x for n, x in load_file(asked).items() if n.startswith("model.")}
+    other = network()
+    other.load_state_dict(state)
+    assert same(weights(other), weights(run.model))
