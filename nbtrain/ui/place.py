@@ -56,8 +56,8 @@ class Place:
         state = self.history.state
         if state != "finished":
             self._final = False
+        if state == "finished" and not self._final:
+            return self._drawn  # also of a run that had ended before it was shown here
         if self.history.version == self._version:
             return None
-        if state == "finished" and not self._final:
-            return self._drawn
         return self._drawn + (PAUSED_PICTURE_EVERY if state == "paused" else PICTURE_EVERY)

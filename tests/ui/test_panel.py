@@ -288,6 +288,20 @@ def test_the_end_puts_a_picture_in_the_place_of_the_panel(
     assert len(outputs(publisher)) == 2
 
 
+def test_a_run_that_had_ended_when_it_was_shown_gets_its_picture_too(
+    shown: Shown, publisher: Publisher
+) -> None:
+    step(shown.history)
+    finish(shown.history)
+    for count in (2, 4):
+        shown.panel.show()
+        for _ in range(2):
+            shown.writer.wake()
+            assert shown.writer.flush(WAIT)
+        assert len(outputs(publisher)) == count
+        assert "image/png" in outputs(publisher)[-1][0]
+
+
 def test_a_run_that_failed_before_its_first_step_shows_the_error(
     shown: Shown, publisher: Publisher
 ) -> None:
