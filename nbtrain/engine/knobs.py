@@ -13,6 +13,7 @@ from torch import nn
 from nbtrain import options
 from nbtrain.engine import losses, optimizers
 from nbtrain.engine.direction import assumed
+from nbtrain.engine.early import EarlyStopping
 from nbtrain.errors import CommandRejected, UsageError
 from nbtrain.messages import Value
 
@@ -187,12 +188,19 @@ class Knobs:
         known = self.training.known_metrics()
         if value is not None and value not in known:
             raise CommandRejected(str(losses.unknown_metric(value, known)))
-        self.training.early.watch(value)
+        self._rewatch(lambda early: early.watch(value))
         return None if value is None else self._direction_assumed(value)
 
     def _set_early_mode(self, value: str) -> str | None:
-        self.training.early.turn(value)
+        self._rewatch(lambda early: early.turn(value))
         return None
+
+    def _rewatch(self, change: Callable[[EarlyStopping], None]) -> None:
+        early = self.training.early
+        before = early.monitor, early.better
+        change(early)
+        if (early.monitor, early.better) != before:
+            self.training.schedule.watch_anew(early.better)
 
     def _direction_assumed(self, metric: str) -> str | None:
         note = assumed(metric, self.values["early_mode"])

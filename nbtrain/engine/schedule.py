@@ -76,6 +76,7 @@ class Schedule:
         self._base = [
             float(group.get("initial_lr", group["lr"])) for group in self._shadow.param_groups
         ]
+        self._plateau = False
         self._moves_momentum = False
         self._until_nonzero = False
         self._joined: list[float] = []
@@ -89,7 +90,8 @@ class Schedule:
             self.shape, self.every = SHAPES[given], "step"
             return
         if given == "plateau":
-            self.scheduler = ReduceLROnPlateau(self._shadow, mode="max" if mode == "max" else "min")
+            self._plateau = True
+            self.watch_anew(mode)
             return
         made = given
         if isinstance(given, (LRScheduler, ReduceLROnPlateau)):
@@ -102,6 +104,11 @@ class Schedule:
         self.scheduler = made
         self.every = "step" if isinstance(made, _PER_STEP) else "epoch"
         self._moves_momentum = isinstance(made, _PER_STEP)
+
+    def watch_anew(self, mode: str) -> None:
+        """Have ``plateau`` begin anew: it is for another metric, or better is the other way."""
+        if self._plateau:
+            self.scheduler = ReduceLROnPlateau(self._shadow, mode="max" if mode == "max" else "min")
 
     @property
     def constant(self) -> bool:

@@ -93,3 +93,18 @@ def test_patience_for_the_training_loss_can_be_set_without_validation_data() -> 
     assert all(isinstance(run.answer(command), m.Applied) for command in commands)
     assert run.training.progress.epoch == 2
     assert repr(run.history.best) == "step 5, epoch 1"
+
+
+def test_a_plateau_follows_what_is_watched_from_here() -> None:
+    """An accuracy that grows is no plateau, although it is above the loss before it."""
+    readings = iter(range(10, 1000))
+    run = go(
+        [(4, m.Set(knob="early_stop", value="val_dice"))],
+        metrics={"dice": lambda outputs, targets: next(readings)},
+        scheduler="plateau",
+        patience=100,
+        lr=0.01,
+        epochs=20,
+    )
+    assert run.training.schedule.scheduler.mode == "max"
+    assert set(run.history["lr"].tolist()) == {run.history["lr"][0]}
