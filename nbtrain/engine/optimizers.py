@@ -51,6 +51,11 @@ def build(name: str, model: nn.Module, device: torch.device, **settings: float |
         )
     keywords: dict[str, Any] = {k: v for k, v in settings.items() if v is not None}
     momentum = keywords.pop("momentum", None)
+    if name == "nesterov" and momentum == 0:
+        raise ModelError(
+            "Nesterov momentum must be above 0. Give a --momentum, such as 0.9, or take "
+            "--optimizer sgd."
+        )
     if name == "nesterov":
         keywords |= {"nesterov": True, "momentum": 0.9 if momentum is None else momentum}
     elif momentum is not None:

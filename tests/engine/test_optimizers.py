@@ -154,6 +154,11 @@ def test_a_word_in_the_cell_is_taken() -> None:
         bind("test", given, {**options.defaults(), "optimizer": "adam"}, frozenset({"optimizer"}))
 
 
+def test_nesterov_without_momentum_is_refused_with_what_to_do() -> None:
+    with pytest.raises(ModelError, match="--optimizer sgd"):
+        make_task(network(), classes(40), optimizer="nesterov", momentum=0.0)
+
+
 @pytest.mark.parametrize("given", [True, False])
 def test_a_model_with_everything_frozen_is_refused(given: bool) -> None:
     model = network().requires_grad_(False)

@@ -66,6 +66,8 @@ BAD = st.sampled_from(
 def lines(draw: st.DrawFn) -> tuple[str, dict[str, str], bool]:
     names = draw(st.lists(st.sampled_from(sorted(GOOD)), unique=True, max_size=6))
     typed = {name: str(draw(GOOD[name])) for name in names}
+    if typed.get("--optimizer") == "nesterov" and float(typed.get("--momentum", 0.9)) == 0:
+        typed["--momentum"] = "0.9"  # without it there is no Nesterov momentum
     words = [f"{name} {value}" for name, value in typed.items()]
     bad = draw(st.booleans()) and draw(st.booleans())
     if bad:
