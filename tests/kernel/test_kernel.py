@@ -285,7 +285,7 @@ def test_our_own_errors_are_one_clear_message(kernel):
 
 
 def test_options_complete(kernel):
-    code = "%%train digits --early"
+    code = "%%train digits --early-s"
     kernel.client.complete(code, len(code))
     while True:
         reply = kernel.client.get_shell_msg(timeout=20)
