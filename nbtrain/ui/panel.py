@@ -97,7 +97,7 @@ class Panel(ShownRun):
             return
         if content.get("kind") == "hello":
             self._asked.set()
-            self._writer.wake()
+            self._writer.add(self)  # again, where it could not be drawn
         elif content.get("kind") == "command":
             self._command(content.get("run"), content.get("command"))
 

@@ -37,8 +37,9 @@ class Drawable(Protocol):
 class Writer:
     """Draws panels on a thread of its own, which starts with the first panel.
 
-    A panel that raises, or whose frame does not end, is dropped: its own view stands still,
-    and neither the other panels nor any trainer notice.
+    A panel that raises is dropped until it is added again, one whose frame does not end until
+    it ends after all: its own view stands still meanwhile, and neither the other panels nor
+    any trainer notice.
     """
 
     def __init__(self, frame: float = FRAME, stuck: float = STUCK) -> None:
@@ -46,6 +47,7 @@ class Writer:
         self.stuck = stuck
         self._lock = threading.Lock()
         self._panels: list[Drawable] = []
+        self._stuck: list[Drawable] = []
         self._due: dict[int, float] = {}
         self._resting: dict[int, tuple[Drawable, Callable[[], object], object]] = {}
         self._awake = threading.Event()
@@ -62,9 +64,11 @@ class Writer:
         return tuple(self._panels)
 
     def add(self, panel: Drawable) -> None:
-        """Draw ``panel`` from now on."""
+        """Draw ``panel`` from now on; without effect if it is drawn already."""
         with self._lock:
-            self._panels.append(panel)
+            self._resting.pop(id(panel), None)
+            if not any(panel is other for other in (*self._panels, *self._stuck)):
+                self._panels.append(panel)
             if self._thread is None:
                 self._start()
         self.wake()
@@ -73,6 +77,7 @@ class Writer:
         """Draw ``panel`` no more; without effect if it is not drawn."""
         with self._lock:
             self._panels = [other for other in self._panels if other is not panel]
+            self._stuck = [other for other in self._stuck if other is not panel]
             self._due.pop(id(panel), None)
             self._resting.pop(id(panel), None)
 
@@ -124,11 +129,12 @@ class Writer:
                 return
             self._drawing = None
             self._panels = [other for other in self._panels if other is not stuck[0]]
+            self._stuck.append(stuck[0])
             self._due.pop(id(stuck[0]), None)
             self._start()
         with self._round:
             self._done = self._begun
-        _log.warning("a panel took over %g s for a frame and is not drawn any more", self.stuck)
+        _log.warning("a panel took over %g s for a frame; others go on without it", self.stuck)
 
     def _run(self) -> None:
         me = threading.current_thread()
@@ -171,16 +177,22 @@ class Writer:
             due = panel.draw(now)
         # Whatever a comm, a front end or a chart raises: the others are drawn all the same.
         except Exception:  # noqa: BLE001
-            _log.exception("a panel could not be drawn and is not drawn any more")
+            _log.exception("a panel could not be drawn and stands still")
             self.remove(panel)
             due = None
         with self._lock:
             if self._drawing is mark:
                 self._drawing = None
+            elif any(panel is other for other in self._stuck):  # its frame ended after all
+                self._stuck = [other for other in self._stuck if other is not panel]
+                if id(panel) not in self._resting:
+                    self._panels.append(panel)
             if due is not None and panel in self._panels:
                 self._due[id(panel)] = due
             else:
                 self._due.pop(id(panel), None)
+        if self._thread is not threading.current_thread():
+            self._awake.set()  # the thread that took over has to look
 
 
 writer: Final = Writer()

@@ -100,11 +100,15 @@ def test_a_panel_that_raises_is_dropped_and_the_others_are_drawn(
     assert writer.panels == (healthy,)
     assert len(broken.times) == 1
     assert "the comm is gone" in caplog.text
+    broken.act = lambda: None
+    writer.add(broken)
+    assert writer.flush(SOON)
+    assert len(broken.times) == 2
 
 
 def test_a_panel_that_hangs_is_left_behind_and_the_others_are_drawn() -> None:
     writer = Writer(frame=0.01, stuck=0.05)
-    release = threading.Event()
+    release, again = threading.Event(), threading.Event()
 
     def hang() -> None:
         release.wait(SOON)
@@ -119,9 +123,13 @@ def test_a_panel_that_hangs_is_left_behind_and_the_others_are_drawn() -> None:
         healthy.drawn.wait(0.02)
     assert healthy.drawn.is_set()
     assert writer.panels == (healthy,)
+    writer.add(hanging)  # its frame goes on, so nobody else may draw it
+    assert writer.panels == (healthy,)
+    # When the frame ends after all, the panel is drawn again.
+    hanging.act = lambda: again.set()
     release.set()
-    assert writer.flush(SOON)
-    assert len(hanging.times) == 1
+    assert again.wait(SOON)
+    assert set(writer.panels) == {healthy, hanging}
     writer.close()
 
 
