@@ -100,7 +100,8 @@ class Access:
 
         def copy() -> nn.Module:
             weights = best()
-            if weights is None and self.task.data.val is None:
+            data = getattr(self.task, "data", None)  # given back where the run ended for good
+            if weights is None and data is not None and data.val is None:
                 raise UsageError(
                     "There are no best weights, because there is no validation data to choose "
                     "them by: give val_data or a --val-split, or let --early-stop loss watch the "
