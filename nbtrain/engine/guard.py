@@ -3,7 +3,7 @@
 On the training thread it behaves as ever. From any other thread a call, a method of the
 user's, ``state_dict``, a copy and a pickle work on a copy of the module as of a step boundary,
 so that they neither see half a step nor disturb training; ``train`` and ``eval`` are left
-to the run; and moving or converting its weights is refused.
+to the run; and moving, converting, loading or freezing its weights is refused.
 """
 
 from __future__ import annotations
@@ -120,11 +120,7 @@ def _make(cls: Any) -> type[nn.Module]:
             with torch.no_grad():
                 if all(fn(tensor) is tensor for tensor in (*self.parameters(), *self.buffers())):
                     return self  # they are there already
-            raise ModelError(
-                f"{guard.owner} is training this model, so its weights can neither move to another "
-                f"device nor get another type now. Take a copy, {guard.owner}.model, for that; or "
-                f"end the run first with {guard.owner}.stop()."
-            )
+            raise _refusal(guard, "its weights can neither move to another device nor change type")
 
         def state_dict(self, *args: Any, **kwargs: Any) -> Any:
             guard = _other(self)
@@ -145,6 +141,8 @@ def _make(cls: Any) -> type[nn.Module]:
         Guarded.__deepcopy__ = _copying(cls.__deepcopy__)
     for name in _methods(cls):
         setattr(Guarded, name, _elsewhere_on_a_copy(name, getattr(cls, name)))
+    for name, reason in _REFUSED.items():
+        setattr(Guarded, name, _elsewhere_refused(getattr(cls, name), reason))
     Guarded.__name__, Guarded.__qualname__ = cls.__name__, cls.__qualname__
     Guarded.__module__, Guarded.__doc__ = cls.__module__, cls.__doc__
     return Guarded
@@ -176,6 +174,35 @@ def _elsewhere_on_a_copy(name: str, method: Any) -> Any:
         return getattr(guard.snapshot(self).eval(), name)(*args, **kwargs)
 
     return function
+
+
+def _elsewhere_refused(method: Any, reason: str) -> Any:
+    @functools.wraps(method)
+    def function(self: Any, *args: Any, **kwargs: Any) -> Any:
+        guard = _other(self)
+        if guard is None:
+            return method(self, *args, **kwargs)
+        raise _refusal(guard, reason)
+
+    return function
+
+
+_REFUSED = {
+    "load_state_dict": "it cannot load weights",
+    # Of each layer: a model that has this one as a part loads it by that name.
+    "_load_from_state_dict": "it cannot load weights",
+    "zero_grad": "its gradients cannot be cleared",
+    "requires_grad_": "its weights can neither be frozen nor thawed",
+    "share_memory": "its weights cannot move to shared memory",
+}
+"""What would change a step that is under way, and why it is refused."""
+
+
+def _refusal(guard: Guard, reason: str) -> ModelError:
+    return ModelError(
+        f"{guard.owner} is training this model, so {reason} now. Take a copy, "
+        f"{guard.owner}.model, for that; or end the run first with {guard.owner}.stop()."
+    )
 
 
 def _without(ours: type, cls: type, reduced: Any) -> Any:

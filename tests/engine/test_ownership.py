@@ -103,6 +103,42 @@ def test_elsewhere_its_weights_are_not_converted(convert: Callable[[Normed], Any
     assert elsewhere(lambda: model.float()).head.weight.dtype == torch.float32
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model, state: model.load_state_dict(state),
+        lambda model, state: model.load_state_dict(state, assign=True),
+        lambda model, state: model.head.load_state_dict({"weight": X[:2, :3], "bias": X[0, :2]}),
+        lambda model, state: nn.ModuleDict({"a": model}).load_state_dict(
+            {"a." + name: value for name, value in state.items()}
+        ),
+        lambda model, state: model.zero_grad(),
+        lambda model, state: model.encoder.requires_grad_(False),
+        lambda model, state: model.share_memory(),
+    ],
+)
+def test_elsewhere_a_step_under_way_is_not_changed(change: Callable[..., Any]) -> None:
+    model = Normed()
+    other = {name: value + 1 for name, value in weights(model).items()}
+    model(X).sum().backward()
+    before = weights(model)
+
+    def try_it() -> str:
+        with pytest.raises(ModelError) as caught:
+            change(model, other)
+        return str(caught.value)
+
+    with held(model) as ownership, ownership.here():
+        text = elsewhere(try_it)
+        assert "digits.stop()" in text and "digits.model" in text
+        assert same(weights(model), before)
+        assert all(w.grad is not None and w.requires_grad for w in model.parameters())
+        assert not any(w.is_shared() for w in model.parameters())
+        change(model, other)  # the run's own thread may
+    elsewhere(lambda: model.load_state_dict(other))
+    assert same(weights(model), other)
+
+
 class Normed(nn.Module):
     """An encoder with statistics, and methods of its own."""
 
