@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from nbtrain.engine.frames import is_users
+from nbtrain.engine.ownership import within_reach
 from nbtrain.errors import ModelError
 
 _Called = tuple[str, nn.Module, tuple[Any, ...]]
@@ -51,6 +53,37 @@ def call_explained(model: nn.Module, call: Callable[[nn.Module, Any], Any], inpu
         if explained is None:
             raise
         raise ModelError(explained) from error
+
+
+NORMS = (
+    *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm),
+    *(nn.LazyBatchNorm1d, nn.LazyBatchNorm2d, nn.LazyBatchNorm3d),
+)
+
+
+@contextmanager
+def finding_roomy(model: nn.Module) -> Iterator[WeakSet[nn.Module]]:
+    """Within, a pass on up to two samples finds the batch normalizations that one sample alone
+    gives several values a channel, as a picture does; without that PyTorch refuses to train."""
+    roomy, narrow = WeakSet[nn.Module](), WeakSet[nn.Module]()
+
+    def look(module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        # What is compiled would keep this in its graph.
+        if torch.compiler.is_compiling() or not arguments:
+            return
+        values = arguments[0]
+        if isinstance(values, Tensor) and values.ndim > 1:
+            each = values.numel() // max(values.shape[1], 1)
+            (roomy if each > 2 else narrow).add(module)
+
+    norms = [module for module in within_reach(model) if isinstance(module, NORMS)]
+    handles = [module.register_forward_pre_hook(look) for module in norms]
+    try:
+        yield roomy
+    finally:
+        for handle in handles:
+            handle.remove()
+        roomy -= narrow  # a layer that is called twice
 
 
 def described(value: Any) -> str:

@@ -67,7 +67,7 @@ class Ownership:
 
     def _guard(self) -> None:
         held = {id(module) for module in self._modules}
-        for module in _within_reach(self.model):
+        for module in within_reach(self.model):
             if id(module) in held:
                 continue
             before = original(type(module))
@@ -122,7 +122,7 @@ def _put(module: nn.Module, cls: type[nn.Module]) -> None:
     object.__setattr__(module, "__class__", cls)  # a module may have a __setattr__ of its own
 
 
-def _within_reach(module: nn.Module) -> Iterator[nn.Module]:
+def within_reach(module: nn.Module) -> Iterator[nn.Module]:
     """``module`` and the modules in it, but for what was compiled: that knows their classes."""
     seen: set[int] = set()
     pending = [module]

@@ -8,6 +8,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from nbtrain.data import Prepared, prepare
 from nbtrain.data.asked import form_of
 from nbtrain.engine import losses, optimizers, schedule
 from nbtrain.engine.direction import assumed
-from nbtrain.engine.dry import described, forward_once
+from nbtrain.engine.dry import described, finding_roomy, forward_once
 from nbtrain.engine.frames import is_users
 from nbtrain.engine.knobs import Dropout
 from nbtrain.engine.losses import Loss
@@ -57,6 +58,8 @@ class Task:
     call: Callable[[nn.Module, Any], Any] = lambda model, inputs: model(inputs)
     form: Any = None
     """Of the inputs, as far as it is known how the model takes them. See `data.asked`."""
+    roomy: WeakSet[nn.Module] = field(default_factory=WeakSet)
+    """The batch normalizations that are known to train on one sample alone."""
     attended: bool = True
     """Whether somebody watches: then a non-finite loss pauses the run instead of ending it."""
 
@@ -173,7 +176,8 @@ def _bind_declared(task: Task, loss: Any, notes: list[str]) -> None:
             f"{described(task.data.example)}. Turn words into numbers first, such as a "
             "tokenizer's, or define training_step(model, batch), which takes the batch as it comes."
         )
-    outputs = forward_once(task.model, task.call, inputs)
+    with finding_roomy(task.model) as task.roomy:
+        outputs = forward_once(task.model, task.call, inputs)
     if targets is None and loss is None:
         raise UsageError(
             "The data has no targets. Give pairs, data = X, y; or define "

@@ -16,6 +16,7 @@ from nbtrain.engine import losses, optimizers
 from nbtrain.engine.control import Control
 from nbtrain.engine.direction import better_of
 from nbtrain.engine.draws import Draws
+from nbtrain.engine.dry import NORMS
 from nbtrain.engine.early import EarlyStopping, Weights
 from nbtrain.engine.flags import Flags
 from nbtrain.engine.knobs import Knobs
@@ -101,9 +102,9 @@ class Training:
                 task.loss.smooth(options["label_smoothing"])
         if not task.model.training:
             task.model.train()
-        # Of one sample there are no statistics to normalize by.
+        # Of one value a channel there are no statistics to normalize by.
         task.data.train.no_single = any(
-            isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+            isinstance(module, NORMS) and module.training and module not in task.roomy
             for module in task.model.modules()
         )
         self.optimizer = self._optimizer()
@@ -196,9 +197,11 @@ class Training:
             return None
         if train.samples - (train.steps(self.batch_size) or 0) * self.batch_size != 1:
             return None
+        # A pass of a training_step is not tried beforehand.
+        needs = "needs" if self.task.training_step is None else "may need"
         return (
             "the last sample of each epoch is left out, because it would be a batch of one, and "
-            "batch normalization needs two"
+            f"batch normalization {needs} two"
         )
 
     def _single_note(self) -> tuple[str, ...]:

@@ -386,6 +386,34 @@ def test_a_new_batch_size_leaves_no_batch_of_one() -> None:
     assert isinstance(answer, m.Applied) and "batch of one" in (answer.note or "")
 
 
+def pictures(*pooled: nn.Module) -> nn.Module:
+    norms = [nn.BatchNorm2d(4), nn.ReLU(), *pooled]
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), *norms, nn.Flatten(), nn.LazyLinear(3))
+
+
+def test_a_picture_alone_is_a_batch_for_batch_normalization() -> None:
+    X, y = classes(25, features=16)
+    data = X.reshape(-1, 1, 4, 4), y
+    settings: dict[str, Any] = {"batch_size": 8, "epochs": 2, "val_split": 0.0}
+    run = run_loop(pictures(), data, **settings)
+    assert run.history.samples == 50
+    assert not any("batch of one" in note for note in run.history.notes)
+    # One value a channel is left after the pooling, and PyTorch refuses one picture.
+    run = run_loop(pictures(nn.AdaptiveAvgPool2d(1), nn.BatchNorm2d(4)), data, **settings)
+    assert run.history.samples == 48
+    assert any("needs two" in note for note in run.history.notes)
+
+
+def test_of_a_training_step_it_is_not_known_beforehand() -> None:
+    def training_step(model: Any, batch: Any) -> Any:
+        return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+    settings: dict[str, Any] = {"batch_size": 8, "epochs": 2, "val_split": 0.0}
+    run = run_loop(normalized(), classes(25), training_step=training_step, **settings)
+    assert run.history.samples == 48
+    assert any("may need two" in note for note in run.history.notes)
+
+
 def test_without_batch_normalization_that_trains_every_sample_counts() -> None:
     run = run_loop(network(), classes(25), batch_size=8, epochs=1, val_split=0.0)
     assert run.history.samples == 25
