@@ -241,11 +241,11 @@ def _in_backward() -> bool:
     return torch._C._current_graph_task_id() != -1
 
 
-def _refuse_other_draws(draws: Draws | None) -> None:
+def _refuse_other_draws(draws: Draws) -> None:
     """Raise `ModelError` where a forward pass is repeated within a backward pass and nobody
     has put the generators back for it: other units would be dropped than the first time, and
     the gradients be wrong."""
-    if _in_backward() and torch.is_grad_enabled() and not (draws and draws.rewound):
+    if _in_backward() and torch.is_grad_enabled() and not draws.rewound:
         raise ModelError(
             "This model computes layers again in its backward pass, and they draw other random "
             "numbers there than the first time. Leave preserve_rng_state=False out of "
@@ -264,9 +264,9 @@ class RunDropout(nn.Dropout):
         p = self.p
         if not self.training or p == 0.0 or p == 1.0:
             return super().forward(input)
-        _refuse_other_draws(draws)
-        if draws is None:
+        if draws is None:  # another model that has this layer too, say
             return super().forward(input)
+        _refuse_other_draws(draws)
         keep = 1.0 - p
         mask = torch.empty_like(input).bernoulli_(keep, generator=draws.generator(input.device))
         mask.div_(keep)

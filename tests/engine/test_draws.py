@@ -23,6 +23,7 @@ from torch.utils.checkpoint import checkpoint
 
 from nbtrain import messages as m
 from nbtrain.engine.draws import Draws, RunDropout, current, derive
+from nbtrain.engine.ownership import Ownership, plain_copy
 from nbtrain.errors import ModelError
 from tests.engine.harness import classes, run_loop, same, weights
 
@@ -322,6 +323,29 @@ def test_draws_that_are_not_to_be_repeated_are_refused_not_wrong(
     again = functools.partial(checkpoint, use_reentrant=reentrant, preserve_rng_state=False)
     with pytest.raises(ModelError, match="preserve_rng_state=False"):
         run_loop(Checkpointed(layer, again), classes(40), epochs=1)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_dropout_that_another_model_has_too_is_pytorchs_there(reentrant: bool) -> None:
+    drop = nn.Dropout(0.5)
+    other = nn.Sequential(nn.Linear(4, 8), drop)
+    again = functools.partial(checkpoint, use_reentrant=reentrant)
+    x = torch.ones(2, 4, requires_grad=True)
+
+    def gradients(call: Callable[..., Any]) -> dict[str, Tensor]:
+        torch.manual_seed(3)
+        other.zero_grad()
+        call(other, x).sum().backward()
+        return {name: w.grad.clone() for name, w in other.named_parameters() if w.grad is not None}
+
+    plain = gradients(lambda module, x: module(x))
+    ownership = Ownership(nn.Sequential(nn.Linear(4, 8), drop), "test", plain_copy)
+    ownership.take()
+    try:
+        assert type(drop) is RunDropout
+        assert plain and same(gradients(again), plain)
+    finally:
+        ownership.release()
 
 
 def test_draws_that_begin_late_are_repeated_too() -> None:
