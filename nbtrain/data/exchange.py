@@ -1,8 +1,9 @@
-"""Functions of a module that mean something else on some threads."""
+"""Names of a module that mean something else on some threads."""
 
 from __future__ import annotations
 
 import functools
+import pkgutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,9 +12,9 @@ from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 
-Function = tuple[ModuleType, str, Callable[..., Any]]
-"""A module, the name of its function, and what takes the function's place on a thread with an
-owner; that one is called with the owner first."""
+Name = tuple[ModuleType, str, Callable[[Any, "Exchange[Any]"], Any]]
+"""A module, a name in it, and what makes the stand-in of what is there; the stand-in asks the
+exchange for the owner of the thread that calls it."""
 
 
 class _Local(threading.local):
@@ -21,14 +22,14 @@ class _Local(threading.local):
 
 
 class Exchange(Generic[T]):
-    """Functions that do something else on threads which have an owner of kind ``T``.
+    """Names that mean something else on threads which have an owner of kind ``T``.
 
-    They are exchanged while somebody is `listening`. On every other thread they do what they
+    They are exchanged while somebody is `listening`. On every other thread they mean what they
     always did, at the cost of one look.
     """
 
-    def __init__(self, functions: Callable[[], Iterable[Function]]) -> None:
-        self._functions = functions
+    def __init__(self, names: Callable[[], Iterable[Name]]) -> None:
+        self._names = names
         self._local = _Local()
         self._lock = threading.Lock()
         self._users = 0
@@ -64,12 +65,16 @@ class Exchange(Generic[T]):
         self._local.owner = owner
         return before
 
+    @property
+    def owner(self) -> T | None:
+        """What this thread means."""
+        owner: T | None = self._local.owner
+        return owner
+
     def _exchange(self) -> None:
-        for module, name, within in self._functions():
+        for module, name, make in self._names():
             before = getattr(module, name)
-            ours = self._either(within, before)
-            # A pickle finds it by its place, where the module's own is at another time.
-            ours.__module__, ours.__qualname__ = module.__name__, name
+            ours = make(before, self)
             setattr(module, name, ours)
             self._exchanged.append((module, name, before, ours))
 
@@ -80,12 +85,47 @@ class Exchange(Generic[T]):
                 setattr(module, name, before)
         self._exchanged.clear()
 
-    def _either(self, within: Callable[..., Any], without: Callable[..., Any]) -> Any:
-        local = self._local
 
-        @functools.wraps(without)
-        def function(*args: Any, **kwargs: Any) -> Any:
-            owner = local.owner
-            return without(*args, **kwargs) if owner is None else within(owner, *args, **kwargs)
+def function(module: ModuleType, name: str, within: Callable[..., Any]) -> Name:
+    """The function ``name`` of ``module``, for which ``within`` is called on a thread with an
+    owner, with the owner first."""
+    return module, name, functools.partial(_Function, (module.__name__, name), within)
 
-        return function
+
+class _Function:
+    """A function that is another one on threads with an owner.
+
+    Who imports it while a run lives keeps it for good. So it is pickled by its place, where
+    the module's own function is at another time and in another process.
+    """
+
+    def __init__(
+        self,
+        place: tuple[str, str],
+        within: Callable[..., Any],
+        without: Callable[..., Any],
+        exchange: Exchange[Any],
+    ) -> None:
+        functools.update_wrapper(self, without)
+        self.__module__, self.__qualname__ = place
+        self._within = within
+        self._without = without
+        self._local = exchange._local
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        owner = self._local.owner
+        if owner is None:
+            return self._without(*args, **kwargs)
+        return self._within(owner, *args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        return pkgutil.resolve_name, (f"{self.__module__}:{self.__qualname__}",)
+
+    def __copy__(self) -> _Function:
+        return self  # as functions are
+
+    def __deepcopy__(self, memo: Any) -> _Function:
+        return self
+
+    def __repr__(self) -> str:
+        return repr(self._without)

@@ -202,7 +202,10 @@ class Fetch:
             # Known beforehand, so that no worker dies of it and says so under the cell.
             own = (self.dataset, self.collate, self._workers.worker_init_fn)
             if not self._forks() and (name := of_a_cell(*own)) is not None:
-                self._do_without(f"{name} is defined in a cell")
+                self._do_without(
+                    f"{name} is defined in a cell, and a new process cannot import it: move it "
+                    "into a file and import it to use workers."
+                )
                 return False
             self._ahead = Ahead(self._make_loader(), self)
         ahead = self._ahead
@@ -217,7 +220,12 @@ class Fetch:
                 cannot = ended or not (ahead.started or isinstance(error, RuntimeError))
                 if not (fresh and cannot) or self._forks():
                     raise
-                self._do_without(f"{type(error).__name__}: {_first_line(error)}")
+                what = (
+                    "A new process ended before its first batch, and has printed why"
+                    if ended
+                    else "The dataset or a function of the loader cannot go to a new process"
+                )
+                self._do_without(f"{what}. ({type(error).__name__}: {_first_line(error)})")
                 return False
             if batch is END:
                 return True
@@ -232,9 +240,7 @@ class Fetch:
         self.close()
         self._workers = Workers()
         self._notes.add(
-            "The loader's workers could not start, so samples are loaded in the kernel: a new "
-            "process cannot import what a notebook's cell defines. Move the dataset into a "
-            f"file and import it to use workers. ({why})"
+            f"The loader's workers could not start, so samples are loaded in the kernel. {why}"
         )
 
     def _forks(self) -> bool:

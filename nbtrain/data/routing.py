@@ -31,6 +31,10 @@ class TorchDraws(TorchDispatchMode):
             generator.manual_seed(seed)
         return self._generator(_CPU)
 
+    def initial_seed(self) -> int:
+        """What ``torch.initial_seed`` gives within."""
+        return self._generator(_CPU).initial_seed()
+
     def remember(self) -> Tensor:
         """What ``torch.get_rng_state`` gives within."""
         return self._generator(_CPU).get_state()

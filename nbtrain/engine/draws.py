@@ -121,6 +121,10 @@ class Draws:
             generator.manual_seed(seed)
         return self.generator(_CPU)
 
+    def initial_seed(self) -> int:
+        """What ``torch.initial_seed`` gives within a step."""
+        return self.generator(_CPU).initial_seed()
+
     @property
     def rewound(self) -> bool:
         """Whether what is drawn now repeats what was drawn before."""

@@ -32,7 +32,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 
-from nbtrain.data import prepare
+from nbtrain.data import byname, prepare, rewind
 from nbtrain.data.elsewhere import of_a_cell
 from nbtrain.data.loaders import Mapped, Replayed
 from nbtrain.data.memory import InMemory
@@ -369,6 +369,7 @@ def test_workers_that_cannot_start_are_done_without(closing):
     assert rows(prepared.train.epoch(1, batch_size=8)) == list(range(40))
     assert len(heard) == 1
     assert "workers could not start" in heard[0]
+    assert "cannot go to a new process" in heard[0]
     assert "Local" in heard[0]
 
 
@@ -418,4 +419,13 @@ def test_workers_that_end_before_their_first_batch_are_done_without(closing, mon
     prepared = closing(prepare(data=spawned(Elsewhere())))
     assert rows(prepared.train.epoch(0, batch_size=8)) == list(range(40))
     assert "workers could not start" in prepared.notes[-1]
+    assert "ended before its first batch" in prepared.notes[-1]
     assert "nowhere_to_import" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("start", [torch.random.manual_seed, np.random.seed])
+def test_workers_that_begin_with_a_librarys_own_function_start(closing, start):
+    prepared = closing(prepare(data=spawned(Numbers(), worker_init_fn=start)))
+    with rewind.listening(), byname.listening():
+        assert rows(prepared.train.epoch(0, batch_size=8)) == list(range(40))
+    assert not any("could not start" in note for note in prepared.notes)

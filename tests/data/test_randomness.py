@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import pickle
 import queue
 import random
+import subprocess
+import sys
 import threading
 
 import numpy as np
 import pytest
 import torch
 
-from nbtrain.data import randomness
+from nbtrain.data import byname, randomness, rewind
 from nbtrain.data.byname import listening
 from nbtrain.data.fetch import Ticket
 from nbtrain.data.order import generator, mix
@@ -297,6 +301,65 @@ def test_the_modules_functions_are_their_own_before_and_after():
     assert (random.random(), within[5]()) == (random.Random(5).random(), pytest.approx(0.7417869))
     epoch.close()
     assert functions() == before
+
+
+def imported():
+    """What people import from the three modules by its name."""
+    numpys = [getattr(np.random, n) for n in ("rand", "seed", "sample", "get_state")]
+    torchs = [torch.random.manual_seed, torch.random.get_rng_state, torch.cuda.manual_seed_all]
+    return [random.random, random.choice, random.seed, *numpys, *torchs]
+
+
+def test_functions_imported_before_or_during_a_run_are_pickled_during_and_after():
+    before = imported()
+    with byname.listening(), rewind.listening():
+        within = imported()
+        for function in (*before, *within):
+            pickle.dumps(function)
+            copy.deepcopy(function)
+        assert all(pickle.loads(pickle.dumps(function)) is function for function in within)
+        # As in a plain process.
+        assert torch.random.get_rng_state is before[-2]
+        assert torch.random.manual_seed is before[-3]
+    for function in within:
+        pickle.loads(pickle.dumps(function))
+    assert pickle.loads(pickle.dumps(within[4])) is np.random.seed
+    assert inspect.signature(within[1]) == inspect.signature(random.choice)
+    random.seed(5)
+    assert within[0]() == random.Random(5).random()
+
+
+def test_a_pickle_made_during_a_run_opens_where_nothing_is_known_of_it():
+    with byname.listening():
+        stored = pickle.dumps([random.random, np.random.rand, np.random.seed])
+    code = """
+import pickle, sys
+random, *_ = pickle.loads(sys.stdin.buffer.read())
+assert 0 <= random() < 1 and not any(name.startswith("nbtrain") for name in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], input=stored, timeout=100, check=False)
+    assert done.returncode == 0
+
+
+def test_torchs_generator_is_the_runs_only_where_it_draws():
+    real = torch.random.default_generator
+    state, seed = torch.get_rng_state(), torch.initial_seed()
+    own = OwnRandomness(3, torch_too=True)
+    with own:
+        generator = torch.random.default_generator
+        assert torch.initial_seed() == 3
+        assert torch.seed() == torch.initial_seed() != 3
+        torch.random.manual_seed(4)
+        torch.cuda.manual_seed_all(4)
+        assert torch.initial_seed() == 4
+        other = queue.SimpleQueue()
+        threading.Thread(target=lambda: other.put(torch.initial_seed())).start()
+        assert other.get(timeout=10) == seed
+        assert generator.device == real.device
+    assert torch.random.default_generator is real
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(generator.get_state(), state)
+    assert torch.equal(copy.copy(generator).get_state(), state)
 
 
 def test_functions_that_somebody_puts_around_ours_stay(monkeypatch):
