@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import pkgutil
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +35,8 @@ class Exchange(Generic[T]):
         self._lock = threading.Lock()
         self._users = 0
         self._exchanged: list[tuple[ModuleType, str, Any, Any]] = []  # what was there, what is now
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._forked)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -70,6 +73,9 @@ class Exchange(Generic[T]):
         """What this thread means."""
         owner: T | None = self._local.owner
         return owner
+
+    def _forked(self) -> None:
+        self._lock = threading.Lock()  # who held it does not live on here
 
     def _exchange(self) -> None:
         for module, name, make in self._names():

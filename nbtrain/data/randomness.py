@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import random
 import threading
@@ -25,8 +26,18 @@ PATIENCE: Final = 5.0
 """Seconds that a fetch waits for the end of `undisturbed` on another thread. After them it
 goes on, for what is done there may itself wait for the run."""
 
-_aside: tuple[threading.Event, int] | None = None
-"""The end of the `undisturbed` under way, and its thread."""
+_asides: list[tuple[threading.Event, int]] = []
+"""The end of each `undisturbed` under way, and its thread."""
+
+
+def _forked() -> None:
+    global _swap
+    _swap = threading.RLock()  # who held it does not live on here
+    _asides.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 @contextmanager
@@ -35,16 +46,17 @@ def undisturbed() -> Iterator[AbstractContextManager[bool]]:
 
     Gives the lock that each swap holds, for changing the generators after `PATIENCE`.
     """
-    global _aside
-    ended = threading.Event()
+    aside = threading.Event(), threading.get_ident()
     with _swap:
-        before, _aside = _aside, (ended, threading.get_ident())
+        _asides.append(aside)
     try:
         yield _swap
     finally:
         with _swap:
-            _aside = before
-        ended.set()
+            # A fork has none; another thread may have begun and ended one meanwhile.
+            if aside in _asides:
+                _asides.remove(aside)
+        aside[0].set()
 
 
 def seed_here(seed: int) -> None:
@@ -54,11 +66,13 @@ def seed_here(seed: int) -> None:
 
 
 def _acquire() -> None:
+    here = threading.get_ident()
     while True:
         _swap.acquire()
-        if _aside is None or _aside[1] == threading.get_ident() or _aside[0].is_set():
+        pending = (end for end, thread in _asides if thread != here and not end.is_set())
+        ended = next(pending, None)
+        if ended is None:
             return
-        ended = _aside[0]
         _swap.release()
         if not ended.wait(PATIENCE):
             ended.set()

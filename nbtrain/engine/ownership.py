@@ -9,6 +9,7 @@ for one that stands in for it while the run lives (see `guard`). `nn.Dropout` la
 from __future__ import annotations
 
 import copy
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -104,9 +105,27 @@ class Ownership:
         self._owned.clear()
         self._modules.clear()
 
+    def trains(self, module: nn.Module) -> bool:
+        """Whether every parameter of what this guards in ``module`` is one that was taken."""
+        mine = [part for part in module.modules() if guards.get(id(part)) is self]
+        held = (w for part in mine for w in part.parameters(recurse=False))
+        return all(_owners.get(id(w)) is self for w in held)
+
     def here(self) -> AbstractContextManager[None]:
         """Within, this thread is the one that trains the model."""
         return acting_as(self)
+
+
+def _forked() -> None:
+    global _lock
+    _lock = threading.Lock()  # who held it does not live on here
+    # Nor do the trainers, so the models are ordinary modules again.
+    for ownership in set(_owners.values()):
+        ownership.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forked)
 
 
 @dataclass(slots=True)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import pickle
 import queue
 import random
+import select
+import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -393,6 +397,75 @@ def test_a_swap_waits_for_what_must_not_see_it():
     assert entered.wait(10)
     go_on.set()
     other.join(10)
+
+
+def test_two_that_must_not_see_a_swap_may_end_in_any_order():
+    begun, go_on, entered = threading.Event(), threading.Event(), threading.Event()
+
+    def body():
+        with undisturbed():
+            begun.set()
+            go_on.wait(10)
+
+    def fetch():
+        with OwnRandomness(0, swap=True):
+            entered.set()
+
+    first, third = threading.Thread(target=body), threading.Thread(target=fetch)
+    first.start()
+    assert begun.wait(10)
+    with undisturbed():
+        go_on.set()
+        first.join(10)
+        third.start()
+        assert not entered.wait(0.2)
+    assert entered.wait(10)
+    third.join(10)
+
+
+def drawn_in_forks(count=3):
+    """What as many children draw first from `random`."""
+    drawn = []
+    for _ in range(count):
+        ours, theirs = os.pipe()
+        if (child := os.fork()) == 0:
+            try:
+                with byname.listening(), OwnRandomness(1, swap=True):
+                    pass  # nothing waits for a thread that there is only in the parent
+                os.write(theirs, struct.pack("d", random.random()))
+            finally:
+                os._exit(0)
+        os.close(theirs)
+        with os.fdopen(ours, "rb") as answer:
+            (readable, _, _) = select.select([answer], [], [], 20)
+            if not readable:
+                os.kill(child, signal.SIGKILL)
+            drawn.append(answer.read())
+        os.waitpid(child, 0)
+    return drawn
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_forks_of_a_step_draw_each_their_own_as_anywhere():
+    holds, go_on = threading.Event(), threading.Event()
+
+    def hold():
+        with undisturbed(), randomness._swap, byname.exchange._lock:
+            holds.set()
+            go_on.wait(60)
+
+    with byname.drawing_from(byname.Generators(3)):
+        other = threading.Thread(target=hold)
+        other.start()
+        assert holds.wait(10)
+        try:
+            drawn = drawn_in_forks()
+        finally:
+            go_on.set()
+            other.join(10)
+        assert len(set(drawn)) == 3 and all(len(number) == 8 for number in drawn)
+        assert random.random() == random.Random(3).random()
 
 
 def test_a_body_that_waits_for_a_run_does_not_stop_it_for_ever(monkeypatch):

@@ -139,6 +139,36 @@ def test_elsewhere_a_step_under_way_is_not_changed(change: Callable[..., Any]) -
     assert same(weights(model), other)
 
 
+def test_elsewhere_no_tool_puts_other_weights_in_its_place() -> None:
+    model, said = Normed(), list[str]()
+    zeros = {name: torch.zeros_like(value) for name, value in model.named_parameters()}
+
+    def functional() -> str:
+        with pytest.raises(ModelError) as caught:
+            torch.func.functional_call(model, zeros, X)
+        return str(caught.value)
+
+    class Step(nn.Module):
+        """A step of the run's own that puts others there while a cell asks."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Any:
+            return elsewhere(lambda: model(x))
+
+    with held(model) as ownership, ownership.here():
+        ownership.notify = said.append
+        text = elsewhere(functional)
+        assert "digits.stop()" in text and "digits.model" in text and not said
+        assert all(isinstance(w, nn.Parameter) for w in model.parameters())
+        assert not torch.func.functional_call(model, zeros, X).any(), "the run's own thread may"
+        others = {f"model.{name}": value for name, value in zeros.items()}
+        torch.func.functional_call(Step(), others, X)
+        assert len(said) == 1
+
+
 class Normed(nn.Module):
     """An encoder with statistics, and methods of its own."""
 
@@ -259,6 +289,8 @@ def test_a_forked_worker_calls_the_model_itself() -> None:
             return 2
 
         def __getitem__(self, index: int) -> Tensor:
+            check_free(model)
+            assert type(model[0]) is nn.Linear
             with torch.no_grad():
                 return model[0](torch.ones(4))  # type: ignore[no-any-return]
 
