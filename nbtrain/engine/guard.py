@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,15 +22,19 @@ import torch
 from torch import nn
 
 from nbtrain.engine.draws import as_plain
+from nbtrain.engine.frames import TORCH
 from nbtrain.errors import ModelError
 
 
 class Guard(Protocol):
-    """Who trains a module: its name, and how others get a copy and are told so."""
+    """Who trains a module: its name, how others get a copy and are told so, and whether a
+    module's parameters are the ones that it trains."""
 
     owner: str
     snapshot: Callable[[nn.Module], nn.Module]
     notify: Callable[[str], None]
+
+    def trains(self, module: nn.Module) -> bool: ...
 
 
 class _Local(threading.local):
@@ -96,6 +101,7 @@ def _make(cls: Any) -> type[nn.Module]:
             guard = guards.get(id(self))
             if guard is None or guard is _here.guard:
                 return super().__call__(*args, **kwargs)
+            _check_whole(guard, self)
             guard.notify(
                 f"{guard.owner} is training this model, so the call went to a copy as of the "
                 f"last step: {guard.owner}.model."
@@ -167,6 +173,7 @@ def _elsewhere_on_a_copy(name: str, method: Any) -> Any:
         guard = guards.get(id(self))
         if guard is None or guard is _here.guard:
             return method(self, *args, **kwargs)
+        _check_whole(guard, self)
         guard.notify(
             f"{guard.owner} is training this model, so .{name}() went to a copy as of the last "
             f"step, and what it changes there does not reach the run: {guard.owner}.model."
@@ -196,6 +203,26 @@ _REFUSED = {
     "share_memory": "its weights cannot move to shared memory",
 }
 """What would change a step that is under way, and why it is refused."""
+
+
+def _check_whole(guard: Guard, module: nn.Module) -> None:
+    """Raise `ModelError` where a tool of PyTorch's, such as ``torch.func.functional_call``,
+    calls ``module`` with other tensors in the place of its parameters: a step under way would
+    compute with them. A training step may do so itself meanwhile, and is not meant."""
+    if guard.trains(module):
+        return
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith((__file__, _LAYERS)):
+        frame = frame.f_back
+    if frame.f_code.co_filename.startswith(TORCH):
+        raise _refusal(
+            guard,
+            "torch.func.functional_call, torch.export and their kin cannot put other tensors in "
+            "the place of its weights",
+        )
+
+
+_LAYERS = os.path.join(TORCH, "nn", "modules")
 
 
 def _refusal(guard: Guard, reason: str) -> ModelError:

@@ -52,6 +52,15 @@ class Loop:
 
         Raises what the user's own code raises.
         """
+        try:
+            self._run()
+        except Exception as error:
+            explained = self.training.trained.explained(error)
+            if explained is error:
+                raise
+            raise explained from error
+
+    def _run(self) -> None:
         t, control = self.training, self.control
         p, task = t.progress, t.task
         optimizer, parameters = t.optimizer, t.parameters

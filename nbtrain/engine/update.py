@@ -18,6 +18,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim import optimizer as torch_optimizer
 
 from nbtrain.engine.ownership import adopt
+from nbtrain.errors import ModelError
 
 
 def update_of(optimizer: Optimizer) -> Callable[[], object]:
@@ -94,6 +95,20 @@ class Trained:
         self.gather()
         adopt()
 
+    def explained(self, error: Exception) -> Exception:
+        """What to raise for ``error``, which ended a step: where other tensors stand in the
+        place of the model's weights, it is most likely their doing."""
+        now = self._model.named_parameters()
+        if all(weight is self._named.get(name, weight) for name, weight in now):
+            return error
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        return ModelError(
+            "Other tensors have taken the place of the model's weights during this step, as "
+            "torch.func.functional_call, torch.export and their kin put them there. In another "
+            "cell, call these with a copy: the run's .model. What the step met: "
+            f"{reason.rstrip('.')}."
+        )
+
     def clear(self) -> None:
         """Let go of every gradient: the optimizer's, and those of the model's other weights."""
         for weight in self._every:
@@ -104,7 +119,8 @@ class Trained:
         groups = self._optimizer.param_groups
         self._known = [list(group["params"]) for group in groups]
         self.parameters[:] = [weight for group in groups for weight in group["params"]]
-        every = {id(weight): weight for weight in (*self._model.parameters(), *self.parameters)}
+        self._named = dict(self._model.named_parameters())
+        every = {id(weight): weight for weight in (*self._named.values(), *self.parameters)}
         self._every = tuple(every.values())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -174,6 +175,38 @@ def test_clearing_lets_go_of_every_gradient() -> None:
     (model(torch.ones(2, 4)) * scale).sum().backward()
     Trained(optimizer, model).clear()
     assert [w.grad for w in (*model.parameters(), scale)] == [None] * 5
+
+
+def test_a_step_that_met_others_weights_says_so() -> None:
+    entered, released = threading.Event(), threading.Event()
+    model, threads = network(), list[threading.Thread]()
+
+    class Around(nn.Module):
+        """A module of another cell that the model is a part of."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = model
+
+        def forward(self) -> None:
+            entered.set()
+            released.wait(20)
+
+    def training_step(model: Any, batch: Any) -> Any:
+        if not threads:
+            zeros = {f"part.{name}": torch.zeros_like(w) for name, w in model.named_parameters()}
+            target = functools.partial(torch.func.functional_call, Around(), zeros, ())
+            threads.append(threading.Thread(target=target))
+            threads[0].start()
+            assert entered.wait(20)
+        return model(batch[0]).square().mean()
+
+    try:
+        with pytest.raises(ModelError, match=r"functional_call.*depend on any weight"):
+            run_loop(model, classes(), training_step=training_step, epochs=1)
+    finally:
+        released.set()
+        threads[0].join(20)
 
 
 class Thawed(nn.Module):
