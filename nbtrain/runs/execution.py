@@ -27,7 +27,7 @@ from nbtrain.runs.inbox import Inbox, NoCommands
 from nbtrain.runs.interpreter import Contention
 from nbtrain.runs.ledger import Ledger
 from nbtrain.runs.output import capture
-from nbtrain.runs.trainer import Trainer
+from nbtrain.runs.trainer import Trainer, broken_off
 from nbtrain.spec import Spec
 from nbtrain.states import LIVE
 from nbtrain.store.catalog import RunFolder
@@ -257,6 +257,10 @@ class Execution:
         )
 
     def _fail(self, error: BaseException) -> None:
+        if broken_off(error):
+            self._clean_up(self.task.data.close)
+            self.folder.close()  # the store tells of an interrupted run, which this is
+            return
         t = self.training
         if devices.is_out_of_memory(error):
             size = t.knobs.values["batch_size"] if t.started else self.task.options["batch_size"]
@@ -395,6 +399,8 @@ class Execution:
 
     def _could_not(self, commands: tuple[m.Command, ...], error: BaseException) -> None:
         """What a command asked of the finished run raised: the run stays as it ended."""
+        if broken_off(error):
+            return
         message, _ = failure.describe(error)
         failure.let_go(error)
         self._rest()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import atexit
+import os
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NoReturn
 
 import torch
 
 from nbtrain import messages as m
 from nbtrain.errors import NbtrainError
 from nbtrain.runs.run import Run
-from nbtrain.runs.trainer import Trainer, join
+from nbtrain.runs.trainer import Trainer, break_off, join
 from nbtrain.store.catalog import Store
 
 KEPT = 3
@@ -24,6 +27,11 @@ history, model and best weights while somebody holds them, and give the rest bac
 _PULSE_SECONDS = 1.0
 _RENEW_EVERY = 5
 
+_STOP_SECONDS = 5.0
+"""How long the end of the process waits for the runs to stop between two steps."""
+_BREAK_SECONDS = 60.0
+"""How long it then waits for an operation to end, within which nothing can be broken off."""
+
 _lock = threading.RLock()
 _runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
 """Every run that anybody holds, by its id."""
@@ -32,6 +40,8 @@ _kept: list[Run] = []
 _trainers: dict[str, Trainer] = {}
 _subscribers: list[Callable[[], None]] = []
 _pulse: threading.Thread | None = None
+_leaving = threading.Event()
+"""Set once the process ends."""
 
 
 def store() -> Store:
@@ -146,9 +156,8 @@ def _beat() -> None:
 
 def _beating() -> None:
     count = 0
-    wake = threading.Event()
-    while True:
-        wake.wait(_PULSE_SECONDS)
+    # What it would free while the interpreter goes aborts the process.
+    while not _leaving.wait(_PULSE_SECONDS):
         count += 1
         if not _beat_once(renew=count % _RENEW_EVERY == 0):
             return
@@ -169,9 +178,53 @@ def _beat_once(renew: bool) -> bool:
 
 
 def _at_exit() -> None:
-    stop_all(5.0)
-    # A thread that is freeing its tensors when the interpreter goes aborts the process.
-    join(1.0)
+    try:
+        _end()
+    except KeyboardInterrupt:
+        _leave_at_once()
+
+
+def _end() -> None:
+    """End every thread that trains or frees tensors: one that lives on while the interpreter
+    goes aborts the process."""
+    _leaving.set()
+    until = time.monotonic() + _STOP_SECONDS
+    stop_all(_STOP_SECONDS)
+    if not join(max(1.0, until - time.monotonic())):
+        _break_off()
+    pulse = _pulse
+    if pulse is not None:
+        pulse.join(_STOP_SECONDS)
+
+
+def _break_off() -> None:
+    """End the threads within their steps."""
+    until = time.monotonic() + _BREAK_SECONDS
+    told = False
+    while (left := until - time.monotonic()) > 0:
+        break_off()  # again, where the user's code caught it
+        if join(min(left, _STOP_SECONDS if told else 1.0)):
+            return
+        if not told and sys.__stderr__ is not None:
+            print(
+                "nbtrain: waiting for an operation to end, within which training cannot be "
+                f"stopped; {_BREAK_SECONDS:.0f} s at most. Ctrl+C ends the process at once.",
+                file=sys.__stderr__,
+                flush=True,
+            )
+        told = True
+
+
+def _leave_at_once() -> NoReturn:
+    """End the process as an interrupt does, without what aborts it while a thread trains."""
+    try:
+        for run in live():
+            run.beat(renew=False)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    finally:
+        os._exit(130)
 
 
 atexit.register(_at_exit)

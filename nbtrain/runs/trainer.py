@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import ctypes
 import threading
 import time
 import weakref
@@ -10,13 +11,33 @@ from collections import deque
 from collections.abc import Callable
 
 _threads: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+_leaving = threading.Event()
+"""Set once the process ends and jobs are broken off; none is begun from then on."""
 
 
-def join(timeout: float) -> None:
-    """Wait until every training thread has done its jobs, ``timeout`` seconds at most."""
+def join(timeout: float) -> bool:
+    """Wait until every training thread has done its jobs, ``timeout`` seconds at most. Returns
+    whether all have."""
     until = time.monotonic() + timeout
     for thread in tuple(_threads):
         thread.join(max(0.0, until - time.monotonic()))
+    return not any(thread.is_alive() for thread in tuple(_threads))
+
+
+def break_off() -> None:
+    """End every training thread by a SystemExit where it is, once the operation that it is in
+    has ended; for the end of the process alone."""
+    _leaving.set()
+    for thread in tuple(_threads):
+        if thread.is_alive() and thread.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
+            )
+
+
+def broken_off(error: BaseException) -> bool:
+    """Whether ``error`` is what `break_off` ends a job by."""
+    return isinstance(error, SystemExit) and _leaving.is_set()
 
 
 class Trainer:
@@ -83,7 +104,7 @@ class Trainer:
     def _work(self) -> None:
         while True:
             with self._lock:
-                if not self._jobs:
+                if not self._jobs or _leaving.is_set():
                     self._thread = self._now = None
                     return
                 self._now, job, keeps = self._jobs.popleft()
@@ -99,5 +120,5 @@ class Trainer:
         """A job raised, which is a bug of ours: those behind it must not wait for ever."""
         with self._lock:
             self._now = self._thread = None
-            if self._jobs:
+            if self._jobs and not _leaving.is_set():
                 self._start()

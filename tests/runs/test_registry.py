@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from nbtrain.errors import CommandRejected
 from nbtrain.runs import registry
+from nbtrain.store.catalog import Store
 from tests.engine.harness import classes
 from tests.runs.harness import PATIENCE, Gate, begin, done, until
 
@@ -109,3 +115,90 @@ def test_what_does_not_stop_in_time_is_named() -> None:
     gate.open.set()
     run.wait(PATIENCE)
     assert run.state == "stopped"
+
+
+ROOT = str(Path(__file__).parents[2])
+SCRIPT = """
+import threading, nbtrain, torch
+from nbtrain import messages as m
+from nbtrain.runs import registry
+from torch import nn
+
+within = threading.Event()
+
+def for_ever():
+    within.set()
+    square = torch.randn(400, 400)
+    while True:
+        square = (square @ square).clamp(-1, 1)
+
+def step(model, batch):
+    for_ever()
+
+class Slow(nn.Linear):
+    slow = False
+    def forward(self, x):
+        if self.slow:
+            for_ever()
+        return super().forward(x)
+
+data = torch.randn(64, 4), torch.randint(0, 2, (64,))
+registry._STOP_SECONDS = 0.2
+"""
+TRAINS = """
+run = nbtrain.train(nn.Linear(4, 2), data, name="digits", training_step=step, wait=False)
+assert within.wait(60)
+"""
+MEASURES = """
+model = Slow(4, 2)
+run = nbtrain.train(model, data, name="digits", epochs=1)
+model.slow = True
+run.send(m.Evaluate())
+assert within.wait(60)
+"""
+TELLS = """
+def stop_all(seconds, stop_all=registry.stop_all):
+    print("leaving", flush=True)
+    return stop_all(60.0)
+
+registry.stop_all = stop_all
+"""
+
+
+def script(store: Path, text: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT + text],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": ROOT, "NBTRAIN_HOME": str(store), "OMP_NUM_THREADS": "1"},
+        cwd=store.parent,
+    )
+
+
+def ended(process: subprocess.Popen[str]) -> str:
+    try:
+        return process.communicate(timeout=PATIENCE)[1]
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize(("text", "state"), [(TRAINS, "interrupted"), (MEASURES, "finished")])
+def test_a_process_that_ends_within_a_step_ends_cleanly(store: Path, text: str, state: str) -> None:
+    process = script(store, text)
+    errors = ended(process)
+    assert process.returncode == 0, errors
+    assert "terminate" not in errors
+    assert "Traceback" not in errors
+    assert Store(store).find("digits").state == state
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send")
+def test_an_impatient_interrupt_ends_a_process_within_a_step(store: Path) -> None:
+    process = script(store, TELLS + TRAINS)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "leaving\n"
+    process.send_signal(signal.SIGINT)
+    errors = ended(process)
+    assert process.returncode == 130, errors
+    assert Store(store).find("digits").state == "interrupted"
