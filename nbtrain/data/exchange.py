@@ -31,6 +31,8 @@ class Exchange(Generic[T]):
 
     def __init__(self, names: Callable[[], Iterable[Name]]) -> None:
         self._names = names
+        self.others = 0
+        """Calls of exchanged functions so far, on threads without an owner."""
         self._local = _Local()
         self._lock = threading.Lock()
         self._users = 0
@@ -116,11 +118,13 @@ class _Function:
         self.__module__, self.__qualname__ = place
         self._within = within
         self._without = without
+        self._exchange = exchange
         self._local = exchange._local
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         owner = self._local.owner
         if owner is None:
+            self._exchange.others += 1
             return self._without(*args, **kwargs)
         return self._within(owner, *args, **kwargs)
 

@@ -172,6 +172,7 @@ class Draws:
         """Within, a step finds out what it draws. ``late`` is its number, where steps before
         it ran without a trial."""
         foreign, before = self.foreign, byname.shared_states()
+        others = byname.exchange.others
         with self.routed():
             yield
         if late is not None and self.foreign and not foreign:
@@ -179,7 +180,10 @@ class Draws:
         after = byname.shared_states()
         drawn = {name for name, state in after.items() if before.get(name, state) != state}
         drawn -= self.shared
-        # A cell may have drawn meanwhile: only who does so in two steps on end is meant.
+        # A cell may have drawn meanwhile. By the functions that is known; else only who does so
+        # in two steps on end is meant.
+        if byname.exchange.others != others:
+            drawn.clear()
         if found := drawn & self._suspects:
             self.shared |= found
             self.news = True
@@ -200,7 +204,8 @@ class Draws:
         for owner in sorted(self.shared):
             said.append(
                 f"A step draws from {owner}'s global generator past the functions of its module, "
-                "and other cells share that generator: the run does not repeat bit for bit."
+                "or another cell did so meanwhile. All cells share that generator: if it was the "
+                "step, the run does not repeat bit for bit."
             )
         if self.late is not None:
             said.append(

@@ -537,6 +537,16 @@ def test_a_cell_that_draws_meanwhile_is_not_taken_for_the_step() -> None:
     assert notices(lambda: next(drawn, lambda: 0.0)()) == []
 
 
+def test_a_cell_that_draws_all_the_time_is_not_taken_for_the_step() -> None:
+    def meanwhile() -> float:
+        other = threading.Thread(target=by_name)
+        other.start()
+        other.join()
+        return 0.0
+
+    assert notices(meanwhile) == []
+
+
 def test_what_takes_no_generator_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def draw() -> float:
         current().unroutable.add("attention")  # type: ignore[union-attr]
