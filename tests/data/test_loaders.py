@@ -13,6 +13,7 @@ from multiprocessing import connection
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -406,6 +407,28 @@ def test_what_a_new_process_can_import_is_no_cells(notebook):
     assert of_a_cell(*own) is None
     assert of_a_cell(*own, collate) == "collate"
     assert of_a_cell({"deep": [partial(collate)]}) == "collate"
+
+
+def test_a_look_for_a_cells_things_does_not_go_through_all_the_data(notebook):
+    class Row:
+        seen = 0
+
+        def __reduce__(self):
+            Row.seen += 1
+            return bytes, (Row.seen.to_bytes(4, "big") * 250,)
+
+    class Table(pd.DataFrame):
+        def __reduce__(self):
+            raise AssertionError("the frame was pickled")
+
+    def collate(samples):
+        return default_collate(samples)
+
+    Table.__module__ = "pandas"
+    collate.__module__, collate.__qualname__ = "__main__", "collate"
+    large = [Table({"x": [1.0]}), *(Row() for _ in range(20_000))]
+    assert of_a_cell(large, collate) == "collate"
+    assert 0 < Row.seen < 10_000
 
 
 def test_workers_that_end_before_their_first_batch_are_done_without(closing, monkeypatch, capfd):
