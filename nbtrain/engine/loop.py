@@ -101,7 +101,8 @@ class Loop:
                         scaler.scale(loss).backward()
                         scaler.unscale_(optimizer)
 
-                trained.look()
+                if trained.look():
+                    update = update_of(optimizer)
                 gradients = [w.grad for w in parameters if w.grad is not None]
                 if scaler is not None:
                     t.overflows.check(gradients)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import repeat
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -23,7 +24,10 @@ from nbtrain.errors import ModelError
 
 def update_of(optimizer: Optimizer) -> Callable[[], object]:
     """What to call in the place of ``optimizer.step``: the same arithmetic, the same state
-    and the same bits, in less time where that is possible."""
+    and the same bits, in less time where that is possible.
+
+    Good until a parameter joins or leaves the optimizer, as `Trained.look` notices.
+    """
     parts = _parts()
     if (
         parts is not None
@@ -81,9 +85,9 @@ class Trained:
         self._known: list[list[Tensor]] = []
         self.gather()
 
-    def look(self) -> None:
-        """Notice what joined or left in this step. Called on the training thread, after each
-        backward pass. Raises `ModelError` if another living run trains what joined."""
+    def look(self) -> bool:
+        """Whether parameters joined or left in this step. Called on the training thread, after
+        each backward pass. Raises `ModelError` if another living run trains what joined."""
         groups = self._optimizer.param_groups
         if len(groups) == len(self._known):
             for group, known in zip(groups, self._known, strict=True):
@@ -91,9 +95,10 @@ class Trained:
                 if len(weights) != len(known) or not all(map(is_, weights, known)):
                     break
             else:
-                return
+                return False
         self.gather()
         adopt()
+        return True
 
     def explained(self, error: Exception) -> Exception:
         """What to raise for ``error``, which ended a step: where other tensors stand in the
@@ -188,19 +193,12 @@ class _FusedAdam:
     def _is_unusual(self, gradients: list[list[Any]]) -> bool:
         optimizer = self._optimizer
         return (
-            len(gradients) != len(optimizer.param_groups)
             # A scheduler of the user's, or a hook, replaces or accompanies `step`.
-            or "step" in vars(optimizer)
+            "step" in vars(optimizer)
             or type(optimizer).step is not self._step
             or bool(optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks)
             or bool(self._parts.pre_hooks or self._parts.post_hooks)
-            # Somebody may add parameters to a group, or put others in their place.
-            or any(
-                len(lists.parameters) != len(group["params"])
-                or not all(map(is_, lists.parameters, group["params"]))
-                for lists, group in zip(self._lists, optimizer.param_groups, strict=True)
-            )
-            or any(gradient is None for slopes in gradients for gradient in slopes)
+            or any(any(map(is_, slopes, repeat(None))) for slopes in gradients)
             or any(isinstance(group["lr"], Tensor) for group in optimizer.param_groups)
         )
 

@@ -54,10 +54,13 @@ class Pair:
         self.models = [network(), network()]
         self.optimizers = [make(model) for model in self.models]
         self.updates = [self.optimizers[0].step, update_of(self.optimizers[1])]
+        self.trained = Trained(self.optimizers[1], self.models[1])
         self.batches = torch.Generator().manual_seed(1)
 
     def step(self, count: int = 5) -> None:
         for _ in range(count):
+            if self.trained.look():
+                self.updates[1] = update_of(self.optimizers[1])
             inputs = torch.randn(16, 4, generator=self.batches)
             for model, optimizer, update in zip(
                 self.models, self.optimizers, self.updates, strict=True
@@ -167,6 +170,20 @@ def test_a_pytorch_without_the_kernel_keeps_its_own_step(monkeypatch: pytest.Mon
     monkeypatch.delattr(torch, "_fused_adam_")
     optimizer = adam(network())
     assert update_of(optimizer) == optimizer.step
+
+
+def test_what_joins_or_takes_the_place_of_another_is_noticed_once() -> None:
+    model: Any = network()
+    optimizer = Adam(model[0].parameters())
+    trained = Trained(optimizer, model)
+    assert not trained.look()
+    optimizer.add_param_group({"params": model[2].parameters()})
+    assert [trained.look(), trained.look()] == [True, False]
+    optimizer.param_groups[0]["params"][1] = other = nn.Parameter(torch.zeros(8))
+    assert [trained.look(), trained.look()] == [True, False]
+    assert trained.parameters[1] is other
+    del optimizer.param_groups[1]
+    assert [trained.look(), trained.look()] == [True, False]
 
 
 def test_clearing_lets_go_of_every_gradient() -> None:
