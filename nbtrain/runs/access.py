@@ -57,20 +57,25 @@ class Access:
             return function()
         until = time.monotonic() + patience
         future = None
-        while future is None or not wait([future], timeout=0.05).done:
-            # Before the start, after the end, and where it ended meanwhile so that nobody
-            # will come to answer: the trainer cannot begin while we hold the lock.
-            if self.still.acquire(timeout=0.05):
-                try:
-                    if not self._moving():
-                        return function()
-                finally:
-                    self.still.release()
-                if future is None:
-                    future = self._inbox.between_steps(function)
-            if time.monotonic() > until and (future is None or future.cancel()):
-                raise TimeoutError
-        return future.result()
+        try:
+            while future is None or not wait([future], timeout=0.05).done:
+                # Before the start, after the end, and where it ended meanwhile so that nobody
+                # will come to answer: the trainer cannot begin while we hold the lock.
+                if self.still.acquire(timeout=0.05):
+                    try:
+                        if not self._moving():
+                            return function()
+                    finally:
+                        self.still.release()
+                    if future is None:
+                        future = self._inbox.between_steps(function)
+                if time.monotonic() > until and (future is None or future.cancel()):
+                    raise TimeoutError
+            return future.result()
+        finally:
+            # Whoever interrupted the wait wants no answer, which may cost a copy of the model.
+            if future is not None:
+                future.cancel()
 
     def snapshot(self) -> nn.Module:
         """A copy of the model in evaluation mode."""

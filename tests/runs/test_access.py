@@ -58,6 +58,23 @@ def test_calling_the_users_model_works_on_a_copy_and_warns_once() -> None:
     run.wait(PATIENCE)
 
 
+def test_an_interrupted_wait_for_the_model_asks_for_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupt(*arguments: Any, **settings: Any) -> Any:
+        raise KeyboardInterrupt
+
+    gate, copied = Gate(1), threading.Event()
+    run = begin(training_step=gate)
+    gate.arrive()
+    monkeypatch.setattr("nbtrain.runs.access.wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run._execution.access.between_steps(copied.set)
+    gate.open.set()
+    run.wait(PATIENCE)
+    assert not copied.is_set()
+
+
 def test_the_best_model() -> None:
     run = begin(epochs=2, pace=1e5)
     run.wait(PATIENCE)
