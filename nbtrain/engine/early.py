@@ -82,13 +82,23 @@ class Weights:
             if isinstance(tensor, Tensor)
         }
 
+    def fits(self, model: nn.Module) -> bool:
+        """Whether ``model`` has a place for each of these, of the same shape."""
+        now = model.state_dict()
+        return all(
+            isinstance(there := now.get(name), Tensor) and there.shape == tensor.shape
+            for name, tensor in self.state.items()
+        )
+
     def is_in(self, model: nn.Module) -> bool:
         """Whether ``model`` holds exactly these."""
         now = model.state_dict()
-        return all(tensor.equal(now[name].to(tensor.device)) for name, tensor in self.state.items())
+        return self.fits(model) and all(
+            tensor.equal(now[name].to(tensor.device)) for name, tensor in self.state.items()
+        )
 
     def restore(self, model: nn.Module) -> None:
-        """Write them back into ``model``, in place."""
+        """Write them back into ``model``, which they must fit, in place."""
         now = model.state_dict()
         for name, tensor in self.state.items():
             now[name].copy_(tensor)

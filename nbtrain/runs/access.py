@@ -118,6 +118,11 @@ class Access:
                     "the first one, or call evaluate()."
                 )
             copied = plain_copy(self.task.model)
+            if not weights.fits(copied):
+                raise UsageError(
+                    "The model has other parameters now than when its best weights were kept. "
+                    f"{self.task.name}.model has it as it is."
+                )
             weights.restore(copied)
             return copied.eval()
 

@@ -39,6 +39,7 @@ _BUSY = (
     "A cell keeps Python busy, so training gets fewer turns while that lasts. It gets them more "
     "often, which costs the cell about a fifth of its speed."
 )
+_OTHER_LAYERS = "The model has other parameters now than when its best weights were kept."
 _PLAN = ("epochs", "steps")
 """The knobs that can make a finished run go on."""
 _QUEUE = "queue"
@@ -245,9 +246,12 @@ class Execution:
         if self._saver is not None and t.progress.step:
             self._saver.last(t, self._emit)
         if request.restore == "best" and t.best is not None and t.best.step != restored:
-            self._last = Weights(self.task.model, restored)
-            t.best.restore(self.task.model)
-            restored = t.best.step
+            if t.best.fits(self.task.model):
+                self._last = Weights(self.task.model, restored)
+                t.best.restore(self.task.model)
+                restored = t.best.step
+            else:
+                self.ledger.say("best", f"{_OTHER_LAYERS} It keeps its last weights.")
         reason = request.stop or _planned(t)
         failed = request.outcome == "failed"
         if failed:
@@ -404,6 +408,7 @@ class Execution:
         message, _ = failure.describe(error)
         failure.let_go(error)
         self._rest()
+        self.ended.set()
         for command in commands:
             if self.history.answers.get(command.id) is None:
                 self.ledger.reject(command, message.splitlines()[0])
@@ -424,13 +429,13 @@ class Execution:
         extended = replanned and not t.complete
         if not (extended or resumed):
             return False
-        self.ended.clear()
         t.early.waited = 0
         if self._last is not None and t.best is not None and t.best.is_in(self.task.model):
             # Training goes on from where it was, unless the user changed the best weights.
             self._last.restore(self.task.model)
         self._last = None
         place = self.training.place
+        self.ended.clear()
         if extended:
             self._emit(m.Extended(epochs=t.knobs.values["epochs"], **place))
         else:

@@ -97,3 +97,14 @@ def test_weights_are_a_copy_that_can_be_put_back() -> None:
     assert same(weights(model), before)
     assert model[0].weight is parameter
     assert kept.step == 7
+
+
+def test_weights_are_not_in_a_model_of_other_layers() -> None:
+    model = nn.Sequential(nn.Linear(2, 2))
+    kept = Weights(model, 7)
+    wider = nn.Sequential(nn.Linear(2, 3))
+    deeper = nn.Sequential(nn.Sequential(model[0]))
+    assert kept.fits(model)
+    for other in (wider, deeper):
+        assert not kept.fits(other)
+        assert not kept.is_in(other)

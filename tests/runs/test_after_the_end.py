@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from nbtrain import messages as m
-from nbtrain.errors import CommandRejected, RunFailed
+from nbtrain.errors import CommandRejected, RunFailed, UsageError
 from nbtrain.runs.train import train
 from nbtrain.store.lease import held
 from tests.engine.harness import classes, network, same, weights
@@ -80,6 +80,20 @@ def test_what_the_user_did_to_the_best_weights_stays() -> None:
     run.resume()
     run.wait(PATIENCE)
     assert all((parameter == 0).all() for parameter in run.model.parameters())
+
+
+def test_a_run_whose_model_got_other_layers_goes_on_and_ends() -> None:
+    run = begin(epochs=50, pace=500.0, lr=1.0)
+    until(run, lambda: bool(run.history.best) and run.history.step > run.history.best.step + 1)
+    run.stop("best")
+    run.wait(PATIENCE)
+    run.model[0] = nn.Sequential(run.model[0])
+    run.set(lr=0.0, pace="off")
+    run.resume()
+    run.wait(PATIENCE)
+    assert run.state == "completed"
+    with pytest.raises(UsageError, match="other parameters now"):
+        _ = run.best_model
 
 
 def test_one_step_after_the_end_takes_one() -> None:
