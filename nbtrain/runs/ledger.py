@@ -92,7 +92,11 @@ class Ledger:
     def on_answer(self, command: str, answered: Callable[[], None]) -> Callable[[], None]:
         """Have ``answered`` called when the command is; returns how to stop that."""
         self._answers[command] = answered
-        return lambda: self._answers.pop(command, None) and None
+
+        def stop() -> None:
+            self._answers.pop(command, None)
+
+        return stop
 
     def log(self, stream: str, text: str, replace: bool) -> None:
         """A line that the user's code wrote; sent with the next frame."""

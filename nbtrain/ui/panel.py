@@ -70,7 +70,8 @@ class Panel(ShownRun):
 
     def _draw(self, now: float) -> float | None:
         """Send what changed."""
-        ended, seen = self.history.state == "finished", (*self._moment()[:2], False)
+        # Before anything is sent, so that what happens meanwhile is drawn too.
+        ended, seen = self.history.state == "finished", self._drawn()
         if self._asked.is_set():
             self._asked.clear()
             self._viewed = True
@@ -83,9 +84,13 @@ class Panel(ShownRun):
             self._writer.rest(self, self._moment, seen)
         return None
 
-    def _moment(self) -> tuple[object, ...]:
-        """What a panel of an ended run is drawn again for."""
-        return self.history.version, self.feed.view.refused, self._asked.is_set()
+    def _drawn(self) -> tuple[object, ...]:
+        """What is drawn, as it is now."""
+        return self.history.version, self.feed.view.refused
+
+    def _moment(self) -> tuple[object, ...] | None:
+        """What is drawn, for a panel that rests; None where somebody asks for all of it again."""
+        return None if self._asked.is_set() else self._drawn()
 
     def _post(self, content: dict[str, Any], buffers: list[bytes]) -> None:
         self._sequence += 1
