@@ -245,9 +245,11 @@ def current() -> Draws | None:
 def _in_backward() -> bool:
     """Whether this thread is in a backward pass.
 
-    PyTorch tells it by a private name, and uses it for checkpoints itself.
+    PyTorch tells it by a private name, and uses it for checkpoints itself. One without it trains
+    the same, but a repeated pass that draws other numbers is not refused.
     """
-    return torch._C._current_graph_task_id() != -1
+    task = getattr(torch._C, "_current_graph_task_id", None)
+    return task is not None and task() != -1
 
 
 def _refuse_other_draws(draws: Draws) -> None:

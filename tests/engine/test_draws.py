@@ -325,6 +325,17 @@ def test_draws_that_are_not_to_be_repeated_are_refused_not_wrong(
         run_loop(Checkpointed(layer, again), classes(40), epochs=1)
 
 
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # PyTorch's
+def test_a_pytorch_that_tells_of_no_backward_pass_trains_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    again = functools.partial(checkpoint, use_reentrant=True)
+    models = [Checkpointed(nn.Dropout, again) for _ in range(2)]
+    trained = run_loop(models[0], classes(40), epochs=1).model
+    monkeypatch.delattr(torch._C, "_current_graph_task_id")
+    assert same(weights(run_loop(models[1], classes(40), epochs=1).model), weights(trained))
+
+
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_dropout_that_another_model_has_too_is_pytorchs_there(reentrant: bool) -> None:
     drop = nn.Dropout(0.5)
