@@ -366,6 +366,17 @@ def test_torchs_generator_is_the_runs_only_where_it_draws():
     assert torch.equal(copy.copy(generator).get_state(), state)
 
 
+def test_a_seed_set_in_a_step_does_not_reach_what_others_draw_from_on_accelerators(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    with OwnRandomness(3, torch_too=True), torch.random.fork_rng([]):
+        torch.manual_seed(4)
+        assert seeded == []
+    with torch.random.fork_rng([]), rewind.listening():
+        torch.manual_seed(5)
+    assert seeded == [5]
+
+
 def test_functions_that_somebody_puts_around_ours_stay(monkeypatch):
     with listening():
         ours = np.random.rand
