@@ -117,7 +117,12 @@ def _best(best: Weights) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def state_of(t: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Everything a run needs to go on from here: tensors by name, and the rest as JSON."""
+    """Where a run is: tensors by name, and the rest as JSON.
+
+    That is model, optimizer, schedule and gradient scaler, the state of each generator drawn
+    from so far, the place in the data, the knobs, and what early stopping counts. What was
+    measured is in the journal, also for the best weights, which have a file of their own.
+    """
     p = t.progress
     tensors = {
         f"model.{name}": value
@@ -146,7 +151,12 @@ def state_of(t: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "same": same,
         "optimizer": {"scalars": scalars, "groups": _groups(optimizer["param_groups"])},
         "schedule": t.schedule.state(),
-        "early": {"best": t.early.best, "waited": t.early.waited, "monitor": t.early.monitor},
+        "early": {
+            "best": t.early.best,
+            "waited": t.early.waited,
+            "monitor": t.early.monitor,
+            "mode": t.early.mode,
+        },
     }
     if t.scaler is not None:
         rest["scaler"] = t.scaler.state_dict()

@@ -32,8 +32,8 @@ def test_what_was_written_can_be_loaded(tmp_path: Path) -> None:
     assert same(load_weights(tmp_path / written[0].file), weights(run.model))
 
 
-def test_it_holds_all_a_run_needs_to_go_on(tmp_path: Path) -> None:
-    go(tmp_path, [(7, m.Save())], scheduler="cosine", early_stop="loss")
+def test_it_holds_where_the_run_is(tmp_path: Path) -> None:
+    go(tmp_path, [(7, m.Save())], scheduler="cosine", early_stop="loss", early_mode="max")
     with safe_open(tmp_path / "step-00000007.safetensors", framework="pt") as file:
         names = set(file.keys())
         rest = json.loads(file.metadata()["nbtrain"])
@@ -41,7 +41,7 @@ def test_it_holds_all_a_run_needs_to_go_on(tmp_path: Path) -> None:
     assert (rest["step"], rest["epoch"], rest["position"], rest["samples"]) == (7, 1, 16, 56)
     assert rest["knobs"]["epochs"] == 2
     assert rest["schedule"]["factor"] == 1.0
-    assert rest["early"]["monitor"] == "loss"
+    assert (rest["early"]["monitor"], rest["early"]["mode"]) == ("loss", "max")
     assert rest["optimizer"]["groups"][0]["betas"] == [0.9, 0.999]
 
 
