@@ -131,6 +131,14 @@ class _Function:
     def __reduce__(self) -> Any:
         return pkgutil.resolve_name, (f"{self.__module__}:{self.__qualname__}",)
 
+    # Who keeps functions in a dict, as Numba does, is to find this one for the module's own.
+    def __eq__(self, other: object) -> bool:
+        mine, theirs = (f._without if isinstance(f, _Function) else f for f in (self, other))
+        return bool(mine == theirs)
+
+    def __hash__(self) -> int:
+        return hash(self._without)
+
     def __copy__(self) -> _Function:
         return self  # as functions are
 

@@ -325,6 +325,10 @@ def test_functions_imported_before_or_during_a_run_are_pickled_during_and_after(
         # As in a plain process.
         assert torch.random.get_rng_state is before[-2]
         assert torch.random.manual_seed is before[-3]
+    # Numba knows functions by a dict of them, made before a run or during it.
+    assert [{f: True}.get(g) for f, g in zip(before, within, strict=True)] == [True] * len(before)
+    assert [{g: True}.get(f) for f, g in zip(before, within, strict=True)] == [True] * len(before)
+    assert within[0] != within[1]
     for function in within:
         pickle.loads(pickle.dumps(function))
     assert pickle.loads(pickle.dumps(within[4])) is np.random.seed
