@@ -180,6 +180,31 @@ class Execution:
         text = f"This cell ran again, so {self.spec.name}@{number} was stopped."
         self.ledger.say(f"replaces:{run}", text, "info")
 
+    def goes_on(self, older: str, ref: str) -> None:
+        """Where this run took the place of ``older``, which is ``ref`` for people and goes on:
+        say so, in place of the offer to have it go on."""
+        if f"replaces:{older}" not in self.history.notices:
+            return
+
+        def tell() -> None:
+            self.ledger.say(f"beside:{older}", f"{ref} goes on: %train show {ref}.", "info")
+            self.ledger.say(f"replaces:{older}", "")
+
+        def tell_after_the_end() -> None:
+            with self._turn:
+                try:
+                    self.folder.take()
+                except NbtrainError:
+                    return  # another process writes the run now
+                tell()
+                if self.history.state == "finished":
+                    self.folder.close()
+
+        if self.history.state == "finished":
+            self._aside.submit(self.folder.id, tell_after_the_end, keeps=self.owner())
+        else:
+            tell()
+
     def waits(self, why: str) -> None:
         """Say why the queued run will wait on if nobody does anything; empty where it won't."""
         with self.ledger.writing:

@@ -69,6 +69,8 @@ def woken(run: Run) -> None:
     with _lock:
         if run not in _kept:
             _kept.append(run)
+    for other in everything():
+        other.beside(run)
     _beat()
 
 

@@ -274,6 +274,10 @@ class Run:
         """Write what waits; with ``renew`` also show other machines that the run lives."""
         self._execution.ledger.beat(renew)
 
+    def beside(self, older: Run) -> None:
+        """Where its cell stopped ``older``, which goes on: say where that one is to be seen."""
+        self._execution.goes_on(older.id, f"{older.name}@{older.number}")
+
     def look_ahead(self, find: Callable[[str], Run | None]) -> None:
         """Where it is queued behind a run that is paused, say so, and what to do; take that
         back once it is not. ``find`` gives a run by its id."""

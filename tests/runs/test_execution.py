@@ -213,6 +213,29 @@ def test_an_older_run_that_was_replaced_is_offered_back() -> None:
     new.wait(PATIENCE)
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_an_older_run_that_goes_on_is_not_offered_again(ended: bool) -> None:
+    old = begin(name="digits", epochs=100, pace=500.0)
+    until(old, lambda: old.history.step > 0)
+    old.stop("last")
+    gate = Gate(1)
+    new = begin(name="digits", training_step=gate)
+    gate.arrive()
+    new._execution.replaces(old.id, old.number)
+    if ended:
+        gate.open.set()
+        new.wait(PATIENCE)
+    old.send(m.Resume(share=True))
+    until(new, lambda: f"replaces:{old.id}" not in new.history.notices)
+    said = [notice.text for notice in new.history.notices.values()]
+    assert said == ["digits@1 goes on: %train show digits@1."]
+    gate.open.set()
+    old.set(epochs=1)
+    old.wait(PATIENCE)
+    new.wait(PATIENCE)
+    assert new.state == "completed"
+
+
 # ── the interpreter's turns ───────────────────────────────────────────────────────────────
 
 
