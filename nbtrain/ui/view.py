@@ -23,6 +23,8 @@ MOST_ANSWERS = 50
 MOST_LAYERS = 40
 REPLACES = "replaces:"
 """Topic of the notice that this run took the place of another; the run's id follows."""
+QUEUE = "queue"
+"""Topic of the notice that this run waits for one that is paused."""
 
 
 class View:
@@ -63,7 +65,7 @@ class View:
         """For each key what it is made of, to compare, and how it is made."""
         h = self.history
         actions, live = h.actions, self.live
-        state = (h.state, h.outcome, h.reason, h.error, h.traceback, h.restored, h.behind)
+        state = (h.state, h.outcome, h.reason, h.error, h.traceback, h.restored, _behind(h))
         return {
             "run": ((h.id, h.name, h.number), self._run),
             "state": (state, self._state),
@@ -87,8 +89,9 @@ class View:
         return {"id": h.id, "name": h.name, "number": h.number}
 
     def _state(self) -> dict[str, Any]:
-        names = ("state", "outcome", "reason", "error", "traceback", "restored", "behind")
-        return {name: getattr(self.history, name) for name in names}
+        names = ("state", "outcome", "reason", "error", "traceback", "restored")
+        body = {name: getattr(self.history, name) for name in names}
+        return body | {"behind": _behind(self.history)}
 
     def _charts(self) -> list[dict[str, Any]]:
         return [
@@ -161,6 +164,11 @@ class View:
             "context": list(spec.context),
             "options": {name: spec.options.get(name) for name in spec.given},
         }
+
+
+def _behind(history: History) -> str | None:
+    """The run that ``history``'s waits for; None where a notice says so, and what to do."""
+    return None if QUEUE in history.notices else history.behind
 
 
 def unit(history: History) -> Literal["epoch", "step"]:

@@ -264,6 +264,23 @@ def test_a_run_that_took_anothers_place_offers_to_keep_both() -> None:
     }
 
 
+def test_a_run_that_waits_for_a_paused_one_gives_one_reason() -> None:
+    from nbtrain.store.history import History
+
+    history = History()
+    history.apply(m.Created(run=RUN, name="digits", number=1, spec={}))
+    history.apply(m.Queued(run=RUN, device="cpu", behind="cnn"))
+    view = View(history, True)
+    assert view.whole()["state"]["behind"] == "cnn"
+    text = "Waiting for reg, which is paused."
+    history.apply(m.Noticed(run=RUN, topic="queue", text=text, level="warning"))
+    changed = view.changes()
+    assert changed["state"]["behind"] is None
+    assert [notice["text"] for notice in changed["notices"]] == [text]
+    history.apply(m.Noticed(run=RUN, topic="queue", text=""))
+    assert view.changes()["state"]["behind"] == "cnn"
+
+
 def test_where_epochs_have_no_length_x_is_the_step() -> None:
     history = started(epoch_samples=None)
     step(history)
