@@ -218,7 +218,8 @@ class Applied(Happened):
     ``command`` is its id, ``action`` its type. For a `Set` or an `Undo`, ``knob``, ``old``
     and ``new`` say what changed, and ``knobs`` holds every other knob that changed with it,
     as a layer's rate does with the rate of all. ``undoes`` names the action that an undo put
-    back.
+    back. ``total_steps`` is the number of steps planned from then on, where a knob was set and
+    it is known.
     """
 
     command: str
@@ -231,6 +232,7 @@ class Applied(Happened):
     undoes: str | None = None
     note: str | None = None
     knobs: dict[str, Value] = field(default_factory=dict)
+    total_steps: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -168,6 +168,7 @@ export interface Applied extends Happened {
   undoes?: string;
   note?: string;
   knobs: Record<string, boolean | number | NonFinite | string | Record<string, number | NonFinite> | null>;
+  total_steps?: number;
 }
 
 /** A command was not obeyed, and why. */

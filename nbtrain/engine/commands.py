@@ -220,6 +220,7 @@ class Commands:
             drag=command.drag,
             note=note,
             knobs=t.knobs.moved,
+            total_steps=t.total_steps,
         )
 
     def _undo(self, command: m.Undo) -> None:
@@ -248,6 +249,7 @@ class Commands:
             undoes=action.id,
             note=note,
             knobs=knobs.moved,
+            total_steps=self.training.total_steps,
         )
 
     def _pause(self, command: m.Pause) -> None:

@@ -259,6 +259,8 @@ class History:
     def _applied(self, event: m.Applied) -> None:
         if event.knob is not None:
             self.knobs = {**self.knobs, **event.knobs, event.knob: event.new}
+            if event.total_steps is not None:
+                self.total_steps = event.total_steps
             if event.knob == "early_stop":
                 self.monitor = event.new if isinstance(event.new, str) else self._first_monitor
         self.answers.add(event)

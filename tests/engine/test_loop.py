@@ -53,6 +53,17 @@ def test_a_learning_rate_acts_after_its_step() -> None:
     assert run.history["lr"] == pytest.approx([0.1] * 3 + [0.5] * 7)
 
 
+def test_a_plan_that_changes_in_a_pause_is_told_at_once() -> None:
+    more, larger = m.Set(knob="epochs", value=20), m.Set(knob="batch_size", value=40)
+    back = [m.Undo(), m.Undo()]
+    run = go([(n, command) for n, command in enumerate([m.Pause(), more, larger, *back], 3)] + [
+        (9, m.Resume())
+    ])  # fmt: skip
+    assert run.answer(more).step == run.answer(back[1]).step == 3
+    totals = [run.answer(command).total_steps for command in (more, larger, *back)]
+    assert totals == [20 * STEPS, 3 + 1 + 19, 20 * STEPS, 2 * STEPS]
+
+
 @pytest.mark.parametrize(
     ("knob", "value", "key"),
     [("momentum", 0.5, "momentum"), ("weight_decay", 0.25, "weight_decay"), ("lr", 0.5, "lr")],

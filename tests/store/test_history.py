@@ -56,6 +56,16 @@ def picture(history: History) -> dict[str, Any]:
     return {name: repr(value) for name, value in seen.items()}
 
 
+def test_a_plan_that_changes_in_a_pause_counts_at_once() -> None:
+    pause = m.Paused(run=RUN, step=12)
+    plan = replace(applied(12, "c1", "epochs", 3, 20), total_steps=200)
+    other = applied(12, "c2", "lr", 0.1, 0.2)
+    events = [*opening(), stepped(1, 12), pause, plan, other]
+    for history in (live(*events[3:]), History.of(events)):
+        assert history.total_steps == 200
+        assert history.epochs == 20
+
+
 # ── what it tells ────────────────────────────────────────────────────────────────────────
 
 
