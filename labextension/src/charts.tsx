@@ -8,7 +8,7 @@ import { count } from './format';
 import { useModel, useView } from './hooks';
 import type { PanelModel } from './model';
 import { Labels, Reading } from './overlay';
-import { read, watch } from './palette';
+import { onShown, read, watch } from './palette';
 import type { Drawing } from './panel';
 import { Plotter } from './plotter';
 import type { Chart } from './protocol';
@@ -23,7 +23,7 @@ interface Props {
 export const Charts = memo(function Charts({ model, drawing, setDrawing }: Props) {
   const charts = useView(model, 'charts');
   const root = useRef<HTMLDivElement>(null);
-  const { figures, hosts, failed } = useFigures(model, charts, drawing, root);
+  const { figures, hosts, failed, retry } = useFigures(model, charts, drawing, root);
   const [pointed, setPointed] = useState<{ chart: string; x: number } | null>(null);
 
   if (charts.length === 0) {
@@ -35,7 +35,14 @@ export const Charts = memo(function Charts({ model, drawing, setDrawing }: Props
   }
   return (
     <div className="nbt-charts" ref={root} data-nbt="charts" data-count={charts.length}>
-      {failed && <p className="nbt-refused">The charts could not be drawn: {failed}</p>}
+      {failed && (
+        <p className="nbt-refused" data-nbt="not-drawn">
+          The charts could not be drawn.{' '}
+          <button type="button" className="nbt-button" data-nbt="draw-again" onClick={retry}>
+            Try again
+          </button>
+        </p>
+      )}
       {charts.map((chart, index) => (
         <figure key={chart.id} className="nbt-chart" data-nbt={`chart-${chart.id}`}>
           <Heading
@@ -99,7 +106,8 @@ function useFigures(
   const figure = useModel(model, ({ state }) => state.figure);
   const [hosts] = useState(() => new Map<string, HTMLElement>());
   const [figures, setFigures] = useState<Figures | null>(null);
-  const [failed, setFailed] = useState<string | null>(null);
+  const [failed, setFailed] = useState(false);
+  const [attempt, retry] = useReducer((count: number) => count + 1, 0);
   const [, moved] = useReducer((count: number) => count + 1, 0);
   const plotter = useRef<Plotter | null>(null);
   const wanted = useRef(drawing);
@@ -111,41 +119,57 @@ function useFigures(
   }, []);
 
   useEffect(() => {
-    if (!figure || charts.length === 0 || !root.current) {
+    const element = root.current;
+    if (!figure || charts.length === 0 || !element) {
       return;
     }
-    const palette = read(root.current);
     let over = false;
+    let drawing = false;
     let drawn: Figures | null = null;
-    void (async () => {
-      try {
-        // BokehJS is large, so it is loaded with the first chart and not with the page.
-        const { Figures } = await import('./figures');
-        if (over) {
-          return;
-        }
-        drawn = await Figures.draw(figure, charts, hosts, palette, onMoved);
-      } catch (error) {
-        console.error('nbtrain: the charts could not be drawn', error);
-        setFailed(error instanceof Error ? error.message : String(error));
+    const draw = async (): Promise<void> => {
+      // BokehJS is large, so it is loaded with the first chart and not with the page.
+      const { Figures } = await import('./figures');
+      const palette = read(element);
+      if (over || !palette) {
         return;
       }
+      const made = await Figures.draw(figure, charts, hosts, palette, onMoved);
       if (over) {
-        drawn.dispose();
+        made.dispose();
         return;
       }
-      plotter.current = new Plotter(model, drawn, charts, wanted.current);
-      setFailed(null);
-      setFigures(drawn);
-    })();
+      drawn = made;
+      plotter.current = new Plotter(model, made, charts, wanted.current);
+      setFailed(false);
+      setFigures(made);
+    };
+    // A cell out of sight is not in the page, where nothing has a colour or a size; it comes
+    // and goes as the notebook is scrolled, and the theme may change meanwhile.
+    const stop = onShown(element, () => {
+      const palette = read(element);
+      if (drawn && palette) {
+        drawn.paint(palette);
+      } else if (!drawn && !drawing) {
+        drawing = true;
+        draw()
+          .catch((error: unknown) => {
+            console.error('nbtrain: the charts could not be drawn', error);
+            if (!over) {
+              setFailed(true);
+            }
+          })
+          .finally(() => (drawing = false));
+      }
+    });
     return () => {
       over = true;
+      stop();
       plotter.current?.dispose();
       plotter.current = null;
       drawn?.dispose();
       setFigures(null);
     };
-  }, [model, figure, charts, hosts, root, onMoved]);
+  }, [model, figure, charts, hosts, root, onMoved, attempt]);
 
   useEffect(() => plotter.current?.redraw(drawing), [drawing]);
 
@@ -157,7 +181,12 @@ function useFigures(
     const paint = (): void => {
       // The theme's style sheet may take effect a moment after the attribute changed.
       cancelAnimationFrame(frame);
-      frame = requestAnimationFrame(() => root.current && figures.paint(read(root.current)));
+      frame = requestAnimationFrame(() => {
+        const palette = root.current && read(root.current);
+        if (palette) {
+          figures.paint(palette);
+        }
+      });
     };
     const stop = watch(paint);
     return () => {
@@ -166,7 +195,7 @@ function useFigures(
     };
   }, [figures, root]);
 
-  return { figures, hosts, failed };
+  return { figures, hosts, failed, retry };
 }
 
 function valueAt(figures: Figures, box: { left: number; width: number }, left: number): number {

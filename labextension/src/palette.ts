@@ -24,8 +24,14 @@ const NAMES: Exclude<keyof Palette, 'font'>[] = [
   'surface'
 ];
 
-/** The palette that the style sheet gives `element`; see style/theme.css. */
-export function read(element: Element): Palette {
+/**
+ * The palette that the style sheet gives `element`; see style/theme.css. Null while the element
+ * is not in the page, as that of a cell which a long notebook keeps out of it: it has no colours.
+ */
+export function read(element: Element): Palette | null {
+  if (!element.isConnected) {
+    return null;
+  }
   // A variable's own text may be any colour expression; a property's computed value is one
   // that a canvas understands.
   const probe = document.createElement('span');
@@ -41,6 +47,20 @@ export function read(element: Element): Palette {
   );
   probe.remove();
   return { ...colours, font } as Palette;
+}
+
+/** Call `shown` whenever `element` comes to take up room in the page; returns how to stop. */
+export function onShown(element: Element, shown: () => void): () => void {
+  let before = false;
+  const observer = new ResizeObserver(() => {
+    const now = element.getClientRects().length > 0;
+    if (now && !before) {
+      shown();
+    }
+    before = now;
+  });
+  observer.observe(element);
+  return () => observer.disconnect();
 }
 
 /** Call `changed` whenever the page's theme was changed; returns how to stop. */
