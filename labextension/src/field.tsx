@@ -1,6 +1,6 @@
 /** The exact value of a knob, to read and to type. */
 
-import { useEffect, useState } from 'react';
+import { useEffect, useRef, useState } from 'react';
 
 import type { Value } from './messages';
 import type { Knob } from './protocol';
@@ -40,6 +40,16 @@ export function Field(props: Props): JSX.Element {
       setStage('typed');
     }
   }, [stage, unsure, refused]);
+
+  const before = useRef(refused);
+  useEffect(() => {
+    if (before.current && !refused && stage === 'refused') {
+      // The refusal gave way to a newer value, which the field shows again.
+      setDraft(null);
+      setStage('typed');
+    }
+    before.current = refused;
+  }, [stage, refused]);
 
   const edit = (next: string | null): void => {
     setDraft(next);

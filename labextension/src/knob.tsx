@@ -39,6 +39,17 @@ export const KnobRow = memo(function KnobRow({ model, knob, closed }: Props) {
     }
   }, [busy, drag, value]);
 
+  // What was refused is past once another command, such as an undo, has set the knob since.
+  const setBy = value?.command ?? null;
+  const last = useRef({ setBy, refused });
+  useEffect(() => {
+    const before = last.current;
+    last.current = { setBy, refused };
+    if (refused !== undefined && before.refused === refused && before.setBy !== setBy) {
+      model.client.forgive(target);
+    }
+  }, [model, target, setBy, refused]);
+
   const current = value?.value ?? null;
   if (!isOff(knob, current)) {
     remembered.current = current;

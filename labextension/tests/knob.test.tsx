@@ -77,6 +77,15 @@ class Bench {
     });
   }
 
+  /** Another command, such as an undo, sets the knob. */
+  setElsewhere(number: number): void {
+    act(() => {
+      this.seq += 1;
+      this.state.receive(frame(this.seq, { view: { values: value(number, `${this.seq}`) } }), []);
+      this.slots.forEach(slot => slot());
+    });
+  }
+
   dispose(): void {
     act(() => this.root.unmount());
     this.client.dispose();
@@ -138,6 +147,15 @@ it('what the run refuses stays too, and gives way to the next wish', () => {
   });
   expect(shown()).toEqual(['0.01', 'false']);
   expect(bench.sent).toHaveLength(2);
+});
+
+it('what was refused gives way to a value that is set since', () => {
+  bench.type('fast');
+  bench.press('Enter');
+  expect(shown()).toEqual(['fast', 'true']);
+  bench.setElsewhere(0.02);
+  expect(shown()).toEqual(['0.02', 'false']);
+  expect(bench.answer).toBe('✓ 1.0e-3 → 0.02 at step 7');
 });
 
 it('a number is sent as the field is left, once', () => {
