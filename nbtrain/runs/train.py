@@ -168,7 +168,8 @@ def launch(
         weights=fingerprint(task.model),
         environment=environment(device),
     )
-    task.notes = (*task.notes, *_origin(task, [word for word in left if word not in bound]))
+    # First: nobody looks for these, and a mistake shows in them.
+    task.notes = (*_origin(task, [word for word in left if word not in bound]), *task.notes)
     folder = registry.store().create(name)
     trainer = Trainer(name) if settings["share"] else registry.trainer(device)
     execution = Execution(
