@@ -6,7 +6,7 @@ import { number } from './format';
 import type { PanelModel } from './model';
 import type { Drawing } from './panel';
 import type { Action, Chart, View } from './protocol';
-import { horizontal, vertical } from './ranges';
+import { horizontal, isShare, vertical } from './ranges';
 import type { Changes } from './state';
 
 /** The series that is set rather than measured. */
@@ -103,7 +103,7 @@ export class Plotter {
   private fitOne(chart: Chart): void {
     const [from, to] = this.figures.window;
     const lines = chart.series.map(({ name }) => cut(this.lines.get(name) ?? EMPTY, from, to));
-    const range = vertical(lines, this.drawing.log.has(chart.id));
+    const range = vertical(lines, this.drawing.log.has(chart.id), isShare(chart.id));
     if (range) {
       this.figures.setVertical(chart.id, range);
     }

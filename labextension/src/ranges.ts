@@ -23,8 +23,23 @@ export function horizontal(reached: number, planned: number | null): number {
 /** How many times the 99th percentile a value may be before it leaves the plot. */
 const SPIKE = 20;
 
-/** The ends of the vertical axis that hold the lines of `curves`; null if they are empty. */
-export function vertical(curves: readonly Curve[], log: boolean): [number, number] | null {
+/** Names of metrics that are shares of one, as their users write them. */
+const SHARES = /(^|[\W_])(acc|accuracy|precision|recall|f1|auc|auroc|iou|dice)($|[\W_])/i;
+
+/** Whether the values of `metric` run from zero to one. */
+export function isShare(metric: string): boolean {
+  return SHARES.test(metric);
+}
+
+/**
+ * The ends of the vertical axis that hold the lines of `curves`; null if they are empty.
+ * `shares` says that they run from zero to one at most.
+ */
+export function vertical(
+  curves: readonly Curve[],
+  log: boolean,
+  shares = false
+): [number, number] | null {
   const values = Float64Array.from(
     curves.flatMap(({ mean }) =>
       [...mean].filter(value => Number.isFinite(value) && (!log || value > 0))
@@ -43,9 +58,9 @@ export function vertical(curves: readonly Curve[], log: boolean): [number, numbe
     return [low / factor, high * factor];
   }
   const pad = (high - low || Math.abs(high) || 1) * 0.05;
-  // Losses and rates are read against zero, and rates against one, as long as the curve
+  // Losses and shares are read against zero, and shares against one, as long as the curve
   // does not become a flat line by it.
   const bottom = low >= 0 && low <= 0.5 * high ? 0 : low - pad;
-  const share = low >= 0 && high <= 1 && high > 0.6;
-  return [bottom, share ? Math.max(1, high) + (1 - bottom) * 0.02 : high + pad];
+  const whole = shares && low >= 0 && high <= 1 && high > 0.6;
+  return [bottom, whole ? Math.max(1, high) + (1 - bottom) * 0.02 : high + pad];
 }

@@ -4,7 +4,7 @@ import { smoothed } from '../src/curves';
 import { bytes, duration, knobValue, metric } from '../src/format';
 import { answerText, onValue } from '../src/answer';
 import { place } from '../src/labels';
-import { horizontal, vertical } from '../src/ranges';
+import { horizontal, isShare, vertical } from '../src/ranges';
 import { travel } from '../src/scale';
 import { plainText } from '../src/text';
 import { logTicks, tickLabels } from '../src/ticks';
@@ -171,8 +171,11 @@ describe('axes', () => {
 
   it('begin at zero for losses, and end at one for shares', () => {
     expect(vertical([curve(2, 0.1)], false)![0]).toBe(0);
-    const [low, high] = vertical([curve(0.1, 0.97)], false)!;
+    const [low, high] = vertical([curve(0.1, 0.97)], false, true)!;
     expect([low, high >= 1 && high < 1.05]).toEqual([0, true]);
+    expect(vertical([curve(0.1, 0.7)], false)![1]).toBeLessThan(0.75);
+    expect(['accuracy', 'top5_acc', 'F1'].map(isShare)).toEqual([true, true, true]);
+    expect(['loss', 'accumulated', 'mae'].map(isShare)).toEqual([false, false, false]);
     expect(vertical([curve(100, 101)], false)![0]).toBeGreaterThan(99);
     expect(vertical([curve()], false)).toBeNull();
   });
