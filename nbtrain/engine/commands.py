@@ -138,10 +138,11 @@ class Commands:
             self.training.request.paused = False
             self.control.emit(m.Resumed(**self.training.place))
 
-    def not_finite(self, text: str, in_data: bool = False) -> None:
+    def not_finite(self, text: str, in_data: bool = False, ruined: bool = False) -> None:
         """Pause where somebody watches, else end the run; the weights are those before.
 
         Where the data itself is to blame, once: who then resumes does without such batches.
+        Where the weights are ``ruined``, nothing is offered but to begin anew or go back.
         """
         t = self.training
         if t.task.attended and in_data:
@@ -152,6 +153,19 @@ class Commands:
                 f"{text} The update with this batch was left out. Resume to leave out every such "
                 "batch from here on; or stop, and take such samples out of the data or fill them."
             )
+            self.control.emit(
+                m.Noticed(topic="not-finite-data", text=notice, level="warning", **t.place)
+            )
+            self.pause()
+        elif t.task.attended and ruined:
+            again = "run the cell again with a lower learning rate."
+            notice = f"{text} {again[0].upper()}{again[1:]}"
+            if t.best is not None:
+                notice = (
+                    f"{text} Stop early, which brings back the best weights, of step "
+                    f"{t.best.step:,}; or {again}"
+                )
+            # The topic under which the panel offers no other settings.
             self.control.emit(
                 m.Noticed(topic="not-finite-data", text=notice, level="warning", **t.place)
             )

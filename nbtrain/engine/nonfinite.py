@@ -55,11 +55,17 @@ class Buffers:
                 self._versions[index] = buffer._version
 
 
+_RUINED = 1e6
+"""The size of a weight from which on no setting brings training back."""
+
+
 class Found(NamedTuple):
-    """Where numbers stop being finite, in a sentence, and whether the data itself does it."""
+    """Where numbers stop being finite, in a sentence, and whether the data itself does it or
+    weights that are ruined."""
 
     text: str
     in_data: bool = False
+    ruined: bool = False
 
 
 def explain(t: Training, batch: Any, start: int) -> Found:
@@ -100,15 +106,16 @@ def explain(t: Training, batch: Any, start: int) -> Found:
             handle.remove()
         buffers.restore()
         t.optimizer.zero_grad()
-    largest = max((float(w.detach().abs().max()) for w in t.parameters if w.numel()), default=0.0)
     if not found:
         return Found(
             f"The loss or a gradient was not finite {place}, and is when the batch runs again."
         )
-    return Found(
-        f"Not a finite number {place}: {found[0]}. The largest weight is {largest:.3g}. Lower the "
-        "learning rate, or clip gradients."
-    )
+    sizes = [float(w.detach().abs().max()) for w in t.parameters if w.numel()]
+    largest = max(sizes, key=lambda size: (math.isnan(size), size), default=0.0)
+    text = f"Not a finite number {place}: {found[0]}. The largest weight is {largest:.3g}"
+    if largest <= _RUINED:
+        return Found(f"{text}. Lower the learning rate, or clip gradients.")
+    return Found(f"{text}, and no setting can mend such weights.", ruined=True)
 
 
 def explain_validation(t: Training, metrics: dict[str, float], go_on: Callable[[], bool]) -> str:

@@ -96,6 +96,37 @@ def test_where_nobody_watches_the_run_fails() -> None:
     assert run.training.request.restore == "last"
 
 
+@pytest.mark.parametrize("best", [False, True])
+def test_weights_that_no_setting_mends_are_called_that(best: bool) -> None:
+    calls = 0
+
+    def ruins(model: nn.Module, batch: Any) -> Tensor:
+        nonlocal calls
+        calls += model.training
+        if calls == 10:
+            with torch.no_grad():
+                for weight in model.parameters():
+                    weight.fill_(8e29)
+        x, y = batch
+        return nn.functional.cross_entropy(model(x), y)
+
+    run = run_loop(
+        network(),
+        classes(40),
+        [(99, m.Stop())],
+        training_step=ruins,
+        epochs=9,
+        batch_size=8,
+        val_split=0.2 if best else 0.0,
+    )
+    notice = run.of(m.Noticed)[-1]
+    assert notice.topic == "not-finite-data", "the panel offers no other rate, and no clipping"
+    assert "no setting can mend such weights" in notice.text
+    assert "run the cell again with a lower learning rate." in notice.text.lower()
+    assert ("Stop early, which brings back the best weights" in notice.text) == best
+    assert "then resume" not in notice.text
+
+
 class Rows(torch.utils.data.Dataset[Any]):
     """Nobody looks at all its samples beforehand; sample 17 has NaN in column 2."""
 
