@@ -32,6 +32,7 @@ export const {
   Plot,
   Range1d,
   Scatter,
+  Segment,
   Text,
   TickFormatter,
   VArea,

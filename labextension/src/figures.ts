@@ -21,6 +21,7 @@ import {
   type PlotView,
   Range1d,
   Scatter,
+  Segment,
   Text,
   TickFormatter,
   VArea,
@@ -46,6 +47,8 @@ export interface Mark {
 }
 
 const BAND = 0.16;
+/** How strong the bars are from the lowest to the highest value of a point. */
+const BARS = 0.45;
 /** Share of the horizontal axis that stays free at its end, or a star there would be cut. */
 const MARGIN = 0.012;
 const FONT_SIZE = '11px';
@@ -312,6 +315,8 @@ export class Figures {
     const role = this.roles.get(series) ?? 'train';
     if (glyph instanceof VArea) {
       glyph.setv({ fill_color: palette[role], fill_alpha: BAND });
+    } else if (glyph instanceof Segment) {
+      glyph.setv({ line_color: palette[role], line_alpha: BARS, line_width: 1 });
     } else if (glyph instanceof Line) {
       glyph.setv({
         line_color: palette[role],

@@ -151,5 +151,7 @@ function cut(curve: Curve, from: number, to: number): Curve {
   const first = x.findIndex(value => value >= from);
   const after = x.findIndex(value => value > to);
   const end = after < 0 ? x.length : after;
-  return { ...curve, mean: first < 0 ? EMPTY.mean : curve.mean.subarray(first, end) };
+  const part = (values: Float32Array): Float32Array =>
+    first < 0 ? new Float32Array() : values.subarray(first, end);
+  return { ...curve, low: part(curve.low), mean: part(curve.mean), high: part(curve.high) };
 }

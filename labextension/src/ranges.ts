@@ -32,7 +32,7 @@ export function isShare(metric: string): boolean {
 }
 
 /**
- * The ends of the vertical axis that hold the lines of `curves`; null if they are empty.
+ * The ends of the vertical axis that hold every value of `curves`; null if they are empty.
  * `shares` says that they run from zero to one at most.
  */
 export function vertical(
@@ -41,8 +41,8 @@ export function vertical(
   shares = false
 ): [number, number] | null {
   const values = Float64Array.from(
-    curves.flatMap(({ mean }) =>
-      [...mean].filter(value => Number.isFinite(value) && (!log || value > 0))
+    curves.flatMap(({ low, mean, high }) =>
+      [...low, ...mean, ...high].filter(value => Number.isFinite(value) && (!log || value > 0))
     )
   ).sort();
   if (values.length === 0) {

@@ -180,6 +180,11 @@ describe('axes', () => {
     expect(vertical([curve()], false)).toBeNull();
   });
 
+  it('hold the spikes among the values that were merged into a point', () => {
+    const [means, peaks] = [curve(0.2, 0.3, 0.2), curve(0.2, 0.84, 0.2)];
+    expect(vertical([{ ...means, high: peaks.mean }], false)![1]).toBeGreaterThan(0.84);
+  });
+
   it('are not ruined by a single spike', () => {
     const losses = Array.from({ length: 300 }, (_, index) => 2 / (1 + index / 50));
     const [low, high] = vertical([curve(...losses, 5000)], false)!;

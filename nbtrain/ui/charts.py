@@ -142,10 +142,13 @@ def _curve(plot: Any, series: Series) -> None:
     source = models.ColumnDataSource(data=columns, name=f"series:{series.name}")
     color = COLORS[series.role]
     band = models.VArea(y1="low", y2="high", fill_color=color, fill_alpha=0.16)
+    # A single step's spike is too narrow a part of the band to be seen without.
+    bars = models.Segment(x0="x", y0="low", x1="x", y1="high", line_color=color, line_alpha=0.45)
     line = models.Line(y="mean", line_color=color, line_width=1.75)
     if series.role == "validation":
         line.line_dash = "dashed"
     plot.renderers.append(_drawn(band, source, level="underlay"))
+    plot.renderers.append(_drawn(bars, source, level="underlay"))
     plot.renderers.append(_drawn(line, source))
     dots = models.ColumnDataSource(data={"x": [], "y": []}, name=f"lonely:{series.name}")
     plot.renderers.append(_drawn(models.Scatter(size=5, fill_color=color), dots))

@@ -77,6 +77,7 @@ def _draw(pane: Any, chart: Chart, curves: Mapping[str, Curve]) -> None:
             pane.fill_between(
                 points.x, points.low, points.high, color=color, alpha=0.16, linewidth=0
             )
+            pane.vlines(points.x, points.low, points.high, color=color, alpha=0.45, linewidth=0.6)
         pane.plot(points.x, points.mean, style, color=color, linewidth=1.3, label=series.label)
         _lost(pane, points, color, filled=series.role == "train")
     # Dollar signs in a metric's name are no formula.

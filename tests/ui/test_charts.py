@@ -70,6 +70,11 @@ def test_the_browser_finds_every_model_by_its_name() -> None:
     assert columns == {"x": [], "low": [], "high": [], "mean": []}
 
 
+def test_the_lowest_and_the_highest_value_of_a_point_are_drawn() -> None:
+    text = json.dumps(document(arrange(["loss"], [], rate_varies=False)))
+    assert '"Segment"' in text
+
+
 def test_a_document_is_a_few_tens_of_kilobytes() -> None:
     charts = arrange(["loss", "accuracy", "lr", "val_loss", "val_accuracy"], [], rate_varies=True)
     assert len(json.dumps(document(charts))) < 40_000
