@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, cast
 
+from nbtrain import messages as m
 from nbtrain.errors import UnknownName, UsageError
 from nbtrain.states import LIVE
 from nbtrain.store.catalog import Record, Store
@@ -19,7 +21,8 @@ def find(ref: str) -> Record | None:
 
 
 def history_of(record: Record) -> History:
-    """The run as its journal tells it, and as interrupted where the lease does.
+    """The run as its journal tells it, and as interrupted where the lease does; with a notice
+    that says why it takes no commands, and where its weights are.
 
     Raises `StoreError` if the journal cannot be read.
     """
@@ -28,7 +31,25 @@ def history_of(record: Record) -> History:
         # No event says so, for a process that dies writes none.
         history.state, history.outcome = "finished", cast(Any, "interrupted")
         history.reason = "its kernel ended before it did"
+    whose = (
+        "another kernel, which alone can steer it" if record.state in LIVE else "an earlier kernel"
+    )
+    text = f"This run is of {whose}: it takes no commands here.{_weights(record, history)}"
+    notice = m.Noticed(run=history.id, step=history.step, topic="past", text=text)
+    history.notices = {"past": notice, **history.notices}
     return history
+
+
+def _weights(record: Record, history: History) -> str:
+    """Where the run's checkpoint is, in a sentence: the best one, if it is still there."""
+    files = {made.why: record.path / made.file for made in history.checkpoints}
+    order = ("best", "last", "asked", "interval")
+    found = [files[why] for why in order if why in files and files[why].is_file()]
+    if not found:
+        return ""
+    here = Path.cwd()
+    path = found[0].relative_to(here) if found[0].is_relative_to(here) else found[0]
+    return f" Its checkpoint is at {path}."
 
 
 def not_here(record: Record) -> UsageError:

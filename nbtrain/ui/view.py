@@ -89,9 +89,11 @@ class View:
         return {"id": h.id, "name": h.name, "number": h.number}
 
     def _state(self) -> dict[str, Any]:
-        names = ("state", "outcome", "reason", "error", "traceback", "restored")
+        names = ("state", "outcome", "reason", "error", "traceback")
         body = {name: getattr(self.history, name) for name in names}
-        return body | {"behind": _behind(self.history)}
+        # No model of this kernel holds those weights, and no name leads to the best ones.
+        restored = self.history.restored if self.live else None
+        return body | {"restored": restored, "behind": _behind(self.history)}
 
     def _charts(self) -> list[dict[str, Any]]:
         return [

@@ -5,6 +5,7 @@ import random
 import re
 import threading
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from nbtrain import messages as m
 from nbtrain.runs import presenter, registry
 from nbtrain.runs.trainer import join
 from nbtrain.ui import commands, extension, table, waiting
+from nbtrain.ui.view import View
 
 MODEL = """
 import torch
@@ -539,6 +541,11 @@ def test_a_run_of_an_earlier_kernel_can_be_looked_at(cell, shell, shown, monkeyp
     assert past is not run.history
     assert past["loss"].tolist() == run.history["loss"].tolist()
     assert past.outcome == "completed"
+    said = past.notices["past"].text
+    assert said.startswith("This run is of an earlier kernel: it takes no commands here. Its ")
+    assert list(run.path.glob("checkpoints/*"))
+    assert Path(said.removesuffix(".").rpartition(" at ")[2]).is_file()
+    assert View(past, live=False).whole()["state"]["restored"] is None
     error, out = cell("%train resume digits@1")
     assert isinstance(error, errors.UsageError)
     assert "not in this kernel's memory" in out
