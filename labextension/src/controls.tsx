@@ -2,14 +2,14 @@
 
 import { memo, useState } from 'react';
 
-import { useClosed, useView } from './hooks';
+import { useSettled, useView } from './hooks';
 import { KnobRow } from './knob';
 import type { PanelModel } from './model';
 import type { Knob } from './protocol';
 
 export const Controls = memo(function Controls({ model }: { model: PanelModel }) {
   const knobs = useView(model, 'knobs');
-  const closed = useClosed(model);
+  const closed = useSettled(model);
   const groups = [...new Set(knobs.map(({ group }) => group))];
   return (
     <div className="nbt-controls" data-nbt="controls">

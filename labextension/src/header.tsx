@@ -3,13 +3,13 @@
 import { memo } from 'react';
 
 import type { Wish } from './client';
-import { bytes, count, duration, speed } from './format';
-import { useClosed, useModel, useView } from './hooks';
+import { bytes, count, duration, knobValue, speed } from './format';
+import { useClosed, useModel, useSettled, useView } from './hooks';
 import { Menu, type Item } from './menu';
 import type { PanelModel } from './model';
 import { told } from './outcome';
 import type { Drawing } from './panel';
-import type { Action, Progress, StateInfo } from './protocol';
+import type { Action, Knob, KnobValue, Progress, StateInfo } from './protocol';
 
 interface Props {
   model: PanelModel;
@@ -36,9 +36,16 @@ export const Header = memo(function Header(props: Props) {
 function Name({ model }: { model: PanelModel }): JSX.Element {
   const { name, number } = useView(model, 'run');
   return (
-    <span className="nbt-name" data-nbt="name" title={`${name}@${number}`}>
-      {name}
-    </span>
+    <>
+      <span className="nbt-name" data-nbt="name" title={`${name}@${number}`}>
+        {name}
+      </span>
+      {number > 1 && (
+        <span className="nbt-number" data-nbt="number">
+          @{number}
+        </span>
+      )}
+    </>
   );
 }
 
@@ -183,6 +190,9 @@ function Buttons({ model, drawing, setDrawing }: Props): JSX.Element {
   const finished = state === 'finished';
   const going = state === 'running' || state === 'paused';
   const undo = undoable(actions);
+  const knobs = useView(model, 'knobs');
+  const values = useView(model, 'values');
+  const settled = useSettled(model);
   return (
     <div className="nbt-buttons" role="toolbar" aria-label="Run">
       {finished ? (
@@ -226,8 +236,8 @@ function Buttons({ model, drawing, setDrawing }: Props): JSX.Element {
       )}
       <Button
         name="undo"
-        hint={closed ?? (undo ? `Undo ${undo.label}` : 'Nothing to undo')}
-        disabled={!!closed || !undo || state === 'queued'}
+        hint={settled ?? (undo ? undoText(undo, knobs, values) : 'Nothing to undo')}
+        disabled={!!settled || !undo || state === 'queued'}
         onClick={send({ kind: 'Undo' })}
       >
         Undo
@@ -308,6 +318,20 @@ export function undoable(actions: readonly Action[]): Action | undefined {
   return [...actions]
     .reverse()
     .find(({ action, knob, undone }) => action === 'Set' && knob && !undone);
+}
+
+/** What undoing `action` would do. */
+export function undoText(
+  { id, knob: name, label }: Action,
+  knobs: readonly Knob[],
+  values: Readonly<Record<string, KnobValue>>
+): string {
+  const knob = knobs.find(knob => knob.name === name);
+  const value = knob && values[knob.name];
+  // Of earlier changes the panel knows only what they set.
+  return knob && value?.command === id
+    ? `Undo: ${knob.name} ${knobValue(knob, value.new)} back to ${knobValue(knob, value.old)}`
+    : `Undo the change “${label}”`;
 }
 
 function tenMore(model: PanelModel): void {

@@ -33,3 +33,10 @@ export function useClosed(model: PanelModel): string | null {
   }
   return readonly ? 'This run is not live, so it takes no commands.' : null;
 }
+
+/** Why the run obeys no change of a knob any more, or null if it does. */
+export function useSettled(model: PanelModel): string | null {
+  const closed = useClosed(model);
+  const { outcome } = useView(model, 'state');
+  return closed ?? (outcome === 'failed' ? 'The run failed, so it takes no changes.' : null);
+}
