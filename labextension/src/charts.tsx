@@ -56,7 +56,13 @@ export const Charts = memo(function Charts({ model, drawing, setDrawing }: Props
           <Latest model={model} chart={chart} />
           <div
             className="nbt-plot"
-            onPointerMove={event => {
+            onPointerDownCapture={() => setPointed(null)}
+            onPointerMoveCapture={event => {
+              if (event.buttons !== 0) {
+                // What a drag marks out is not to be covered.
+                setPointed(null);
+                return;
+              }
               const box = figures?.box(chart.id);
               const left = event.clientX - event.currentTarget.getBoundingClientRect().left;
               const inside = box && left >= box.left && left <= box.left + box.width;
@@ -244,6 +250,10 @@ interface HeadingProps {
 function Heading({ model, chart, first, drawing, setDrawing, unzoom }: HeadingProps): JSX.Element {
   const log = drawing.log.has(chart.id);
   const smooth = drawing.smoothing > 0;
+  // A single line that is called like its chart needs no name of its own.
+  const legends = chart.series.filter(
+    ({ label }) => label.toLowerCase() !== chart.title.toLowerCase()
+  );
   const toggle = (): void => {
     const ids = new Set(drawing.log);
     if (!ids.delete(chart.id)) {
@@ -254,7 +264,7 @@ function Heading({ model, chart, first, drawing, setDrawing, unzoom }: HeadingPr
   return (
     <figcaption className="nbt-heading">
       <span className="nbt-chart-title">{chart.title}</span>
-      {chart.series.map(({ name, label, role }) => (
+      {legends.map(({ name, label, role }) => (
         <span key={name} className="nbt-legend" data-role={role}>
           {label}
           <Endless model={model} name={name} />
