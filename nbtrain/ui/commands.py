@@ -56,6 +56,10 @@ def obey(line: str, shell: InteractiveShell) -> str:
         return help_text()
     verb = words[0][0].replace("_", "-")
     if verb not in VERBS:
+        second = words[1][0].replace("_", "-") if len(words) > 1 else ""
+        if second in VERBS and _in_memory(words[0][0]) is not None:
+            rest = [second, words[0][0], *(word for word, _ in words[2:])]
+            raise UsageError(f"The command comes first. Did you mean %train {' '.join(rest)}?")
         hint = f"To start a run, write %%train {words[0][0]}, with two %, at the top of its cell."
         near = UnknownName("command", verb, VERBS).nearest
         raise UnknownName("command", words[0][0], VERBS, "" if near else hint)

@@ -508,6 +508,13 @@ def test_wrong_words_are_named_and_nothing_is_done(cell, digits, line, says):
     assert digits.history.actions == ()
 
 
+def test_a_run_named_before_the_command_is_understood(cell, digits):
+    error, out = cell("%train digits set lr=0.5")
+    assert isinstance(error, errors.UsageError)
+    assert "Did you mean %train set digits lr=0.5?" in out
+    assert digits.history.actions == ()
+
+
 def test_a_knob_out_of_range_holds_back_those_beside_it(cell, digits):
     error, _ = cell("%train set digits lr=0.5 dropout=7")
     assert isinstance(error, errors.InvalidValue)
