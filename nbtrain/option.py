@@ -75,7 +75,7 @@ class Option:
     @property
     def usage(self) -> str:
         """The values that are allowed, and an example."""
-        return f"{self.range}, as in {self.flag} {self._example()}"
+        return f"{self.range}, such as {self._example()}"
 
     def check(self, value: Any) -> Any:
         """``value`` in the type this setting has. Raises `InvalidValue`, naming the range."""
@@ -172,7 +172,7 @@ def short(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (int, float)):
-        return f"{value:g}" if abs(value) < 1e6 else f"{value:.4g}"
+        return f"{value:g}" if abs(value) < 1e6 else f"{int(value):,}"
     return str(value)
 
 

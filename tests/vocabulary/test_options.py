@@ -75,8 +75,8 @@ def test_the_example_in_an_error_is_one_that_works(option: options.Option) -> No
     [
         ("lr", "a number from 0 up to 1000"),
         ("momentum", "a number from 0 to below 1"),
-        ("clip_grad_norm", "a number above 0 and up to 1e+06 or off"),
-        ("batch_size", "a whole number from 1 up to 1e+07 or full"),
+        ("clip_grad_norm", "a number above 0 and up to 1,000,000 or off"),
+        ("batch_size", "a whole number from 1 up to 10,000,000 or full"),
         ("dropout", "a number from 0 to below 1, on or off"),
         ("early_stop", "a metric, such as val_loss or val_accuracy, or off"),
         ("precision", "fp32, bf16 or fp16"),
@@ -85,6 +85,14 @@ def test_the_example_in_an_error_is_one_that_works(option: options.Option) -> No
 )
 def test_a_range_in_words(name: str, text: str) -> None:
     assert options.OPTIONS[name].range == text
+
+
+def test_a_refusal_speaks_of_no_flag_since_a_panel_shows_it_too() -> None:
+    with pytest.raises(InvalidValue) as refused:
+        options.knob("momentum").check(1)
+    text = "momentum cannot be 1: it takes a number from 0 to below 1, such as "
+    assert str(refused.value).startswith(text)
+    assert "--" not in str(refused.value)
 
 
 @pytest.mark.parametrize("off", ["off", "none", "None", None, False])
