@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import nbformat
 import pytest
@@ -65,7 +66,7 @@ def test_reopened_notebook_draws_every_panel(desk: Open, page: Page) -> None:
         expect(page.locator(".jp-Notebook")).to_have_count(1)
         for name, wheel in zip((*names, *reversed(names)), (200,) * 3 + (-200,) * 3, strict=True):
             panel = panel_of(page, name)
-            wait_until(lambda panel=panel, wheel=wheel: turned(page, panel, wheel), page)
+            wait_until(partial(turned, page, panel, wheel), page)
             panel.expect_state("completed")
             panel.expect_points("loss", 92)
             expect(page.get_by_text("could not be drawn")).to_have_count(0)
