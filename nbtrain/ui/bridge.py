@@ -47,6 +47,7 @@ class Bridge:
         """Begin to serve. Outside a kernel there is nothing to do."""
         if self._kernel is None:
             return
+        _keep_awake(self._kernel)
         self._kernel.control_handlers[REQUEST] = self._request
         self._do_shutdown = self._kernel.do_shutdown
         self._kernel.do_shutdown = self._shutdown
@@ -88,6 +89,19 @@ class Bridge:
         kernel.session.send(
             kernel.iopub_socket, ALIVE, {"runs": names}, parent={}, ident=ALIVE.encode()
         )
+
+
+def _keep_awake(kernel: Any) -> None:
+    """Send the kernel's replies through the stream that reads its requests.
+
+    Up to 7.3 ipykernel 7 sends them past it, and a request that comes at that moment is not
+    read, nor is any after it (ipykernel #1529). A panel that opens asks for its run just when
+    the cell's reply leaves. 7.4 does what is done here. Private, hence the guards.
+    """
+    manager = getattr(getattr(kernel, "shell_channel_thread", None), "manager", None)
+    stream = getattr(kernel, "shell_stream", None)
+    if getattr(manager, "_shell_socket", None) is not None and stream is not None:
+        manager._shell_socket = stream
 
 
 # ── commands ─────────────────────────────────────────────────────────────────────────────

@@ -177,3 +177,13 @@ def test_a_click_reaches_the_run_while_a_cell_is_busy(raw_kernel: RawKernel) -> 
     kernel.tell(comm, {"kind": "command", "command": {"kind": "Stop", "id": "c1"}}, subshell)
     said = kernel.wait_for(lambda m: m["msg_type"] == "stream")
     assert said["content"]["text"].strip() == "obeyed ['c1']"
+
+
+@pytest.mark.kernel
+def test_no_request_is_lost_that_comes_while_a_reply_leaves(raw_kernel: RawKernel) -> None:
+    # ipykernel 7.0 to 7.3 lose such a request, and all after it, until nbtrain is loaded.
+    raw_kernel.run("%load_ext nbtrain")
+    client = raw_kernel.client
+    for _ in range(1000):
+        request = client.kernel_info()
+        raw_kernel.wait_for(lambda m, r=request: is_idle(m) and parent(m) == r)
