@@ -98,7 +98,7 @@ def _keep_awake(kernel: Any) -> None:
     read, nor is any after it (ipykernel #1529). A panel that opens asks for its run just when
     the cell's reply leaves. 7.4 does what is done here. Private, hence the guards.
     """
-    manager = getattr(getattr(kernel, "shell_channel_thread", None), "manager", None)
+    manager: Any = getattr(getattr(kernel, "shell_channel_thread", None), "manager", None)
     stream = getattr(kernel, "shell_stream", None)
     if getattr(manager, "_shell_socket", None) is not None and stream is not None:
         manager._shell_socket = stream
