@@ -133,8 +133,9 @@ def test_the_best_weights_come_back_where_the_numbers_fail() -> None:
     until(run, lambda: run.state == "paused")
     best = run.history.best
     assert best is not None
-    text = run.history.notices["not-finite"].text
-    assert f"or stop early, which brings back the best weights, of step {best.step}." in text
+    text = run.history.notices["not-finite-data"].text
+    assert "no setting can mend such weights" in text
+    assert f"Stop early, which brings back the best weights, of step {best.step};" in text
     run.stop()
     assert run.wait(PATIENCE).history.restored == best.step
     assert run.model[0].weight.abs().max() < 10
