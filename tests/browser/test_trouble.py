@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -62,7 +64,8 @@ def test_numbers_that_fail_pause_the_run(desk: Open, page: Page) -> None:
     panel.expect_state("paused")
     notice = panel.root.locator('[data-nbt^="notice-"]')
     expect(notice).to_contain_text("Not a finite number")
-    expect(notice).to_contain_text("Lower the learning rate")
+    # How far the weights went depends on the step where the rate arrived.
+    expect(notice).to_contain_text(re.compile("[Ll]ower (the )?learning rate"))
     field.fill("1e-4")
     field.press("Enter")
     wait_until(lambda: panel.value("lr") == "1.0e-4", page)
