@@ -26,7 +26,7 @@ six digits; Keras and Hugging Face seed the generator themselves and draw others
 validates. The clock runs from the first step to the last.
 
 Last figures, by processor time on two busy cores of an AMD EPYC, Python 3.11, PyTorch 2.13:
-nbtrain 1.88 on the MLP, 1.12 on the CNN, 1.00 on the transformer; against the limit 1.05, 1.05
+nbtrain 1.76 on the MLP, 1.11 on the CNN, 1.00 on the transformer; against the limit 0.95, 0.99
 and 0.95; counted cost 1.5 %, 1.2 % and 1.0 %. The others: docs/performance.md.
 """
 
